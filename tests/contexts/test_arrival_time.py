@@ -1,4 +1,4 @@
-"""A device is heard when its report arrives, whatever its clock says: that only orders its own reports."""
+"""Arrival time of telemetry: a device's own clock only orders its reports."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def report(at: float, ahead: float = 0, **members: Any) -> tuple[float, Event]:
 
 
 class Device(Player):
-    """The device stage, to which reports come when they arrive."""
+    """A device context that receives reports when they arrive."""
 
     def __init__(self) -> None:
         super().__init__(device_context())
 
     def hear(self, *reports: tuple[float, Event]) -> list[Event]:
-        """What sessions are told of each report, in order."""
+        """The messages to sessions that follow from each report, in order."""
         return of(
-            [sent_said for this_report in reports for sent_said in self._one(*this_report)],
+            [message for report in reports for message in self._one(*report)],
             topics.SESSION_CONTEXT,
         )
 
@@ -46,14 +46,14 @@ class Device(Player):
 
 
 def bound(*, at: float = 0) -> Device:
-    """A device on which a session lives."""
+    """A device with a live session."""
     device = Device()
     device.play(binding(at))
     return device
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
-def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead: float) -> None:
+def test_a_device_counts_as_heard_when_its_report_arrives_whatever_its_clock_says(ahead: float) -> None:
     events = bound().hear(report(60, ahead), report(120, ahead))
 
     assert [(event["heard_at"] - T0, event["occurred_at"] - T0) for event in events] == [
@@ -62,7 +62,7 @@ def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead
     ]
 
 
-def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
+def test_a_report_from_an_archive_has_the_time_in_the_report() -> None:
     weeks = 10 * 24 * HOUR
 
     events = bound().hear(report(weeks, -weeks + 60), report(weeks + 60, -weeks + 60))
@@ -74,14 +74,14 @@ def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
-def test_what_a_device_says_by_a_wrong_clock_is_believed_and_unsaid_by_what_comes_later(ahead: float) -> None:
+def test_a_report_by_a_wrong_clock_counts_until_a_later_report_corrects_it(ahead: float) -> None:
     events = bound().hear(report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead))
 
     assert [event["rooted"] for event in events] == [True, False, False]
 
 
 @pytest.mark.parametrize("count", [{}, {"sequence": None}], ids=["counted", "uncounted"])
-def test_a_fast_clock_that_is_set_right_leaves_no_hour_in_which_nothing_is_believed(
+def test_after_a_fast_clock_is_set_right_every_report_counts(
     count: dict[str, Any],
 ) -> None:
     events = bound().hear(report(60, HOUR, rooted=False, **count), report(120, 0, rooted=True, **count))
@@ -93,7 +93,7 @@ def test_a_fast_clock_that_is_set_right_leaves_no_hour_in_which_nothing_is_belie
 
 
 @pytest.mark.parametrize(("before", "after"), [(14 * HOUR, 0), (0, -20 * 365 * 24 * HOUR)])
-def test_a_device_that_starts_anew_is_heard_though_its_clock_went_back(before: float, after: float) -> None:
+def test_a_device_that_starts_again_counts_as_heard_although_its_clock_went_back(before: float, after: float) -> None:
     events = bound().hear(report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1))
 
     assert [event["heard_at"] - T0 for event in events] == [600_000, 1_200_000, 1_260_000]
@@ -109,7 +109,7 @@ def test_a_clock_set_back_hides_nothing_from_a_device_that_counts() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, QUARTER_HOUR])
-def test_an_old_report_that_comes_again_is_no_sign_of_life_and_unsays_nothing(ahead: float) -> None:
+def test_an_old_report_that_is_sent_again_is_no_sign_of_life_and_changes_nothing(ahead: float) -> None:
     device = bound()
     old, new = report(60, ahead, rooted=False)[1], report(120, ahead, rooted=True)
     device.hear((60, old), new)
@@ -127,13 +127,13 @@ def test_a_clock_that_always_was_as_wrong_was_set_by_nobody(ahead: float) -> Non
 
 
 @pytest.mark.parametrize(("ahead", "signals"), [(0, []), (300, []), (QUARTER_HOUR, ["clock_tampered"])])
-def test_that_a_clock_was_set_ahead_is_said_and_no_more_than_that(ahead: float, signals: list[str]) -> None:
+def test_a_clock_that_was_set_ahead_is_a_signal_and_nothing_else(ahead: float, signals: list[str]) -> None:
     events = bound().hear(report(60), report(120, ahead), report(180, ahead))
 
     assert [event["signals"] for event in events] == [[], signals, signals]
 
 
-def test_a_proof_that_a_fast_clock_dated_is_as_old_as_it_was_when_it_was_told() -> None:
+def test_an_attestation_dated_by_a_fast_clock_is_as_old_as_when_it_was_reported() -> None:
     proof = {"attestation": "strong", "attested_at": T0 + (60 + HOUR - 300) * 1000}
     (event,) = bound().hear(report(60, HOUR, **proof))
 
@@ -177,7 +177,7 @@ def test_no_session_is_silent_because_its_devices_clock_is_wrong(ahead: float) -
 
     messages, replay = play(lines, 1)
 
-    saids = read(messages)
+    sent = read(messages)
     assert replay.dead_letters == 0
-    assert {name for name in found(saids) if "silent" in name} == set()
-    assert of(saids, topics.SESSION_REVOCATIONS) == []
+    assert {name for name in found(sent) if "silent" in name} == set()
+    assert of(sent, topics.SESSION_REVOCATIONS) == []

@@ -1,4 +1,4 @@
-"""What a principal's history makes usual: learned late, forgotten slowly, never from what was revoked."""
+"""Baseline and usage of a principal: learned late, forgotten slowly, never from revoked sessions."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_season_later_the_old_is_forgotten() -> None:
     assert baseline.usual().volumes == {"calls_10m": 3.0}
 
 
-def test_a_lesson_waits_for_the_end_of_its_session() -> None:
+def test_an_observation_counts_when_its_session_has_ended() -> None:
     baseline = Baseline()
     baseline.observe("s-1", MONDAY, 2)
     baseline.observe_peaks("s-1", {"calls_10m": 9.0})
@@ -79,7 +79,7 @@ def test_a_lesson_waits_for_the_end_of_its_session() -> None:
     assert (waiting, baseline.usual()) == (UsualActivity({}, 0, 0), UsualActivity({"calls_10m": 9.0}, 2, 1))
 
 
-def test_of_a_session_that_never_ends_a_day_is_believed_when_it_is_over() -> None:
+def test_a_session_that_never_ends_is_counted_day_by_day() -> None:
     baseline = Baseline()
     for hour in range(25):
         baseline.observe("s-1", MONDAY + hour * HOUR, 1)
@@ -99,14 +99,14 @@ def test_what_a_revoked_session_did_is_never_usual() -> None:
     assert baseline.usual() == UsualActivity({"calls_10m": 3.0}, 0, 2)
 
 
-def test_a_cohort_speaks_for_a_newcomer_until_its_own_history_is_as_long() -> None:
+def test_a_cohort_stands_in_for_a_newcomer_until_its_own_history_is_as_long() -> None:
     cohort = UsualActivity({"calls_10m": 50.0}, 3, 2)
 
     assert after(3.0).usual(cohort) == cohort
     assert after(3.0, 3.0).usual(cohort) == UsualActivity({"calls_10m": 3.0}, 0, 2)
 
 
-def test_only_so_many_lessons_wait() -> None:
+def test_the_number_of_pending_observations_is_bounded() -> None:
     baseline = Baseline()
     for number in range(MAX_PENDING + 5):
         baseline.observe(f"s-{number}", MONDAY, 0)
@@ -251,7 +251,7 @@ def test_revoked_sessions_make_nothing_popular() -> None:
     assert not fashion.is_popular("scope:new", MONDAY, "ana")
 
 
-def test_what_is_known_of_today_is_not_noted_again() -> None:
+def test_a_name_that_was_used_today_is_not_stored_again() -> None:
     fashion = begun(MIN_PEERS)
 
     again = fashion.add(["scope:new"], MONDAY + HOUR, "p-0", "s-9")

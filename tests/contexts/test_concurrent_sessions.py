@@ -1,4 +1,4 @@
-"""Sessions of a principal beside each other: who hears of a crowd, and how often."""
+"""Concurrent sessions of a principal: which are notified of many on unfamiliar devices, and how often."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def buyers(one: Player, first: int, last: int) -> list[Said]:
     return one.each(*(activity(at, session_id=f"b-{at}", asn=64600 + at) for at in range(first, last + 1)))
 
 
-def told(said: list[Said]) -> list[tuple[str, int, int]]:
+def notified(sent: list[Said]) -> list[tuple[str, int, int]]:
     return [
         (key, body["strange_sessions"], body["strange_networks"])
-        for topic, key, body in said
+        for topic, key, body in sent
         if topic == topics.SESSION_CONTEXT
     ]
 
@@ -35,20 +35,20 @@ def principal() -> Player:
     return player
 
 
-def test_a_crowd_of_sessions_hears_of_each_one_that_joins_it() -> None:
+def test_all_unfamiliar_sessions_are_notified_of_each_one_that_joins_them() -> None:
     player = principal()
 
-    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [(f"b-{at}", at, at) for at in range(1, MIN_UNFAMILIAR)]
-    assert told(buyers(player, MIN_UNFAMILIAR, MIN_UNFAMILIAR)) == [
+    assert notified(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [(f"b-{at}", at, at) for at in range(1, MIN_UNFAMILIAR)]
+    assert notified(buyers(player, MIN_UNFAMILIAR, MIN_UNFAMILIAR)) == [
         (f"b-{at}", MIN_UNFAMILIAR, MIN_UNFAMILIAR) for at in (MIN_UNFAMILIAR, 1, 2, 3)
     ]
 
 
-def test_the_session_on_the_principals_own_device_is_no_part_of_the_crowd() -> None:
+def test_a_session_on_the_principals_own_device_has_no_unfamiliar_ones_held_against_it() -> None:
     player = principal()
     buyers(player, 1, 6)
 
-    assert told(player.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [("o-2", 0, 0)]
+    assert notified(player.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [("o-2", 0, 0)]
 
 
 def is_in(at: float, asn: int, session_id: str) -> Event:
@@ -56,28 +56,28 @@ def is_in(at: float, asn: int, session_id: str) -> Event:
     return activity(at, session_id=session_id, kind="device_moved", device_id="laptop-2", asn=asn)
 
 
-def test_a_session_on_a_new_device_that_is_where_it_is_used_does_not_answer_for_a_crowd() -> None:
-    """It is counted, for a device may be an intruder's; but its owner is not asked because of the others."""
+def test_a_session_on_a_confirmed_device_has_no_unfamiliar_ones_held_against_it() -> None:
+    """It is counted, because a device may be an intruder's; but its owner is not challenged because of the others."""
     player = principal()
     player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
 
-    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [
+    assert notified(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [
         *((f"b-{at}", at + 1, at + 1) for at in range(1, MIN_UNFAMILIAR)),
         *(("b-1", 4, 4), ("b-2", 4, 4)),
     ]
     again = activity(60, session_id="o-3", kind="client_changed", device_id="laptop-2", asn=64501)
-    assert told(player.play(again)) == [("o-3", 0, 0)]
-    assert told(player.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [("o-4", 0, 0)]
+    assert notified(player.play(again)) == [("o-3", 0, 0)]
+    assert notified(player.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [("o-4", 0, 0)]
 
 
-def test_a_session_on_a_new_device_that_is_elsewhere_is_one_of_a_crowd() -> None:
+def test_a_session_on_a_new_device_that_is_elsewhere_is_unfamiliar() -> None:
     player = principal()
     player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64777, "o-3"))
 
-    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
+    assert notified(buyers(player, 1, MIN_UNFAMILIAR - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
 
 
-def test_what_a_crowd_hears_leaves_the_signals_as_they_were() -> None:
+def test_a_notice_of_more_unfamiliar_sessions_leaves_the_signals_as_they_were() -> None:
     player = principal()
     events = of(buyers(player, 1, MIN_UNFAMILIAR), topics.SESSION_CONTEXT)
 
@@ -85,20 +85,20 @@ def test_what_a_crowd_hears_leaves_the_signals_as_they_were() -> None:
     assert {body["sessions_seen"] is None for body in events[MIN_UNFAMILIAR:] if "sessions_seen" in body} == set()
 
 
-def test_a_crowd_that_only_comes_back_is_not_told_again_until_it_has_dispersed() -> None:
+def test_sessions_are_not_notified_again_until_only_few_were_left() -> None:
     player = principal()
     buyers(player, 1, 6)
     player.play(activity(60, session_id="b-6", kind="ended"))
-    again = told(buyers(player, 6, 6))
+    again = notified(buyers(player, 6, 6))
     player.each(*(activity(70, session_id=f"b-{at}", kind="ended") for at in range(1, 7)))
 
     assert again == [("b-6", 6, 6)]
-    assert len(told(buyers(player, 1, MIN_UNFAMILIAR))) == MIN_UNFAMILIAR + MIN_UNFAMILIAR - 1
+    assert len(notified(buyers(player, 1, MIN_UNFAMILIAR))) == MIN_UNFAMILIAR + MIN_UNFAMILIAR - 1
 
 
-def test_what_is_said_stays_in_proportion_to_a_large_crowd() -> None:
+def test_the_number_of_notices_stays_in_proportion_to_many_sessions() -> None:
     player = principal()
-    rows = told(buyers(player, 1, 400))
+    rows = notified(buyers(player, 1, 400))
 
     assert len(rows) < 6 * 400
     assert max(sum(number == size for _, number, _ in rows) for size in range(1, 401)) == MAX_NOTIFIED + 1

@@ -1,4 +1,4 @@
-"""Where a device is: its users hear of it when it moved, and nobody else does."""
+"""Network of a device: its users are notified when it moved, and nobody else is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def device() -> Player:
     return Player(device_context())
 
 
-def heard(said: list[Said]) -> list[tuple[str, str, int | None]]:
-    """Which principal heard which network of which device."""
-    events = of(said, topics.PRINCIPAL_ACTIVITY)
+def notified(sent: list[Said]) -> list[tuple[str, str, int | None]]:
+    """Which principal was notified of which network of which device."""
+    events = of(sent, topics.PRINCIPAL_ACTIVITY)
     return [(event["principal_id"], event["device_id"], event.get("asn")) for event in events]
 
 
@@ -28,13 +28,13 @@ def on(at: float, name: str = "ana", **members: Any) -> Event:
     return binding(at, session_id=f"s-{name}", principal_id=name, **members)
 
 
-def test_a_person_hears_where_the_device_is_and_whereto_it_moves() -> None:
+def test_a_person_is_notified_where_the_device_is_and_where_it_moves() -> None:
     player = device()
 
-    saids = player.each(telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE))
+    sent = player.each(telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE))
 
-    assert heard(saids) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
-    assert next(this_said for this_said in saids if this_said.topic == topics.PRINCIPAL_ACTIVITY) == Said(
+    assert notified(sent) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
+    assert next(message for message in sent if message.topic == topics.PRINCIPAL_ACTIVITY) == Said(
         topics.PRINCIPAL_ACTIVITY,
         "ana",
         {
@@ -62,48 +62,48 @@ def test_the_same_network_under_another_address_is_no_move() -> None:
         {"ip": "192.0.2.77", "asn": None},
         {},
     ]
-    assert heard(player.each(*(telemetry(60 + at, **place) for at, place in enumerate(same)))) == []
+    assert notified(player.each(*(telemetry(60 + at, **place) for at, place in enumerate(same)))) == []
 
 
 def test_a_report_that_comes_late_moves_nothing() -> None:
     player = device()
     player.each(telemetry(0, **HOME), on(5), telemetry(90, **CAFE))
 
-    assert heard(player.play(telemetry(60, **HOME))) == []
+    assert notified(player.play(telemetry(60, **HOME))) == []
 
 
-def test_a_device_that_never_says_where_it_is_tells_nobody() -> None:
-    assert heard(device().each(telemetry(0), on(5), telemetry(60))) == []
+def test_a_device_that_never_reports_its_network_notifies_nobody() -> None:
+    assert notified(device().each(telemetry(0), on(5), telemetry(60))) == []
 
 
-def test_an_address_of_the_inside_is_no_place() -> None:
+def test_a_private_address_is_no_network() -> None:
     player = device()
 
-    assert heard(player.each(telemetry(0, ip="192.168.1.20"), on(5))) == []
-    assert heard(player.play(telemetry(60, ip="10.1.2.3", asn=64500))) == [("ana", "phone-1", 64500)]
+    assert notified(player.each(telemetry(0, ip="192.168.1.20"), on(5))) == []
+    assert notified(player.play(telemetry(60, ip="10.1.2.3", asn=64500))) == [("ana", "phone-1", 64500)]
 
 
-def test_who_comes_back_hears_only_where_the_device_went_meanwhile() -> None:
+def test_a_person_who_comes_back_is_notified_only_of_a_move_in_between() -> None:
     player = device()
     player.each(telemetry(0, **HOME), on(5), on(50, state="ended"))
 
-    assert heard(player.play(on(100))) == []
-    assert heard(player.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [("ana", "phone-1", 64501)]
+    assert notified(player.play(on(100))) == []
+    assert notified(player.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [("ana", "phone-1", 64501)]
 
 
-def test_only_people_and_of_many_the_last_hear_of_it() -> None:
+def test_only_people_are_notified_and_of_many_the_last() -> None:
     player = device()
     player.each(telemetry(0, **HOME), on(1, "bot", principal_kind="agent"))
     names = [f"u-{at}" for at in range(MAX_USERS + 2)]
     player.each(*(on(5 + at, name) for at, name in enumerate(names)))
 
-    assert heard(player.play(telemetry(90, **CAFE))) == [(name, "phone-1", 64501) for name in names[2:]]
+    assert notified(player.play(telemetry(90, **CAFE))) == [(name, "phone-1", 64501) for name in names[2:]]
 
 
-def test_a_worker_that_takes_over_knows_where_the_device_is_and_who_heard_it() -> None:
+def test_a_worker_that_takes_over_knows_where_the_device_is_and_who_was_notified() -> None:
     player, other = device(), device()
     player.each(telemetry(0, **HOME), on(5))
     other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
-    assert heard(other.each(telemetry(60, **HOME), telemetry(90, **CAFE))) == [("ana", "phone-1", 64501)]
+    assert notified(other.each(telemetry(60, **HOME), telemetry(90, **CAFE))) == [("ana", "phone-1", 64501)]

@@ -1,4 +1,4 @@
-"""Device context: the newest of every posture fact, told to each live session when it is news."""
+"""Device context: the newest value of every posture fact, sent to each live session when it changes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def device() -> Player:
     return Player(device_context())
 
 
-def told(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
-    """What sessions heard: their id, and the *members* asked for."""
-    return [tuple(event.get(name) for name in ("session_id", *members)) for event in of(said, topics.SESSION_CONTEXT)]
+def notified(sent: list[Said], *members: str) -> list[tuple[Any, ...]]:
+    """The messages to sessions: their id, and the fields *members*."""
+    return [tuple(event.get(name) for name in ("session_id", *members)) for event in of(sent, topics.SESSION_CONTEXT)]
 
 
-def test_a_session_hears_at_once_what_its_device_is() -> None:
+def test_a_session_is_notified_of_its_devices_posture_at_once() -> None:
     player = device()
     player.play(telemetry(0, rooted=True, attestation="failed", **MINUTE))
 
-    (sent_said,) = player.play(binding(5, event_id="b-1"))
+    (message,) = player.play(binding(5, event_id="b-1"))
 
-    assert sent_said == Said(
+    assert message == Said(
         topics.SESSION_CONTEXT,
         "s-1",
         {
@@ -55,20 +55,20 @@ def test_the_silence_of_a_device_that_nobody_used_begins_with_its_next_session()
     player = Player(device_context())
     player.play(telemetry(0, **MINUTE))
 
-    saids = player.each(binding(1800, session_id="s-1"), binding(1900, session_id="s-2"), telemetry(2000))
+    sent = player.each(binding(1800, session_id="s-1"), binding(1900, session_id="s-2"), telemetry(2000))
 
-    pairs = [(key, body["heard_at"] - T0) for _, key, body in saids]
+    pairs = [(key, body["heard_at"] - T0) for _, key, body in sent]
     assert pairs == [("s-1", 1_740_000), ("s-2", 1_740_000), ("s-1", 2_000_000), ("s-2", 2_000_000)]
 
 
-def test_a_woken_device_whose_clock_is_behind_is_believed_nevertheless() -> None:
+def test_a_report_of_a_woken_device_whose_clock_is_behind_counts() -> None:
     player = device()
     player.each(telemetry(0, rooted=False, **MINUTE), binding(1800))
 
-    assert told(player.play(telemetry(1790, rooted=True)), "rooted") == [("s-1", True)]
+    assert notified(player.play(telemetry(1790, rooted=True)), "rooted") == [("s-1", True)]
 
 
-def test_a_device_never_heard_of_says_nothing() -> None:
+def test_a_device_without_a_report_sends_nothing() -> None:
     assert device().play(binding(0)) == []
 
 
@@ -77,41 +77,41 @@ def test_a_change_reaches_every_live_session_and_none_that_ended() -> None:
     player.each(telemetry(0, **MINUTE), *(binding(1, session_id=f"s-{at}") for at in range(4)))
     player.play(binding(2, session_id="s-2", state="ended"))
 
-    saids = player.play(telemetry(3, rooted=True))
+    sent = player.play(telemetry(3, rooted=True))
 
-    assert told(saids, "rooted", "heard_at") == [(f"s-{at}", True, T0 + 3_000) for at in (0, 1, 3)]
+    assert notified(sent, "rooted", "heard_at") == [(f"s-{at}", True, T0 + 3_000) for at in (0, 1, 3)]
 
 
 def test_a_heartbeat_is_passed_on_at_most_every_half_interval() -> None:
     player = device()
     player.each(telemetry(0, sequence=0, **MINUTE), binding(0))
 
-    saids = player.each(*(telemetry(at, sequence=at, **MINUTE) for at in range(5, 95, 5)))
+    sent = player.each(*(telemetry(at, sequence=at, **MINUTE) for at in range(5, 95, 5)))
 
-    assert [(at - T0) / 1000 for _, at in told(saids, "heard_at")] == [30, 60, 90]
+    assert [(at - T0) / 1000 for _, at in notified(sent, "heard_at")] == [30, 60, 90]
 
 
-def test_a_heartbeat_that_omits_a_fact_does_not_unsay_it() -> None:
+def test_a_heartbeat_that_omits_a_fact_leaves_it_as_it_was() -> None:
     player = device()
     player.each(telemetry(0, rooted=True, **MINUTE), telemetry(60))
 
-    assert told(player.play(binding(61)), "rooted", "heard_at") == [("s-1", True, T0 + 60_000)]
+    assert notified(player.play(binding(61)), "rooted", "heard_at") == [("s-1", True, T0 + 60_000)]
 
 
 def test_an_old_report_does_not_overrule_a_newer_one() -> None:
     player = device()
     player.each(telemetry(60, rooted=True, **MINUTE), binding(61), telemetry(30, rooted=False))
 
-    assert told(player.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [("s-2", True, T0 + 60_000)]
+    assert notified(player.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [("s-2", True, T0 + 60_000)]
 
 
-def test_an_old_report_still_tells_what_no_newer_one_did() -> None:
+def test_an_old_report_still_adds_facts_that_no_newer_one_has() -> None:
     player = device()
     player.each(telemetry(60, **MINUTE), binding(61))
 
-    saids = player.play(telemetry(30, rooted=True, compliant=False))
+    sent = player.play(telemetry(30, rooted=True, compliant=False))
 
-    assert told(saids, "rooted", "compliant", "heard_at") == [("s-1", True, False, T0 + 60_000)]
+    assert notified(sent, "rooted", "compliant", "heard_at") == [("s-1", True, False, T0 + 60_000)]
     assert player.counts["late_events", topics.DEVICE_TELEMETRY] == 1
 
 
@@ -130,7 +130,7 @@ def test_the_order_of_arrival_does_not_change_what_is_known(reports: list[tuple[
     player = device()
     player.each(telemetry(0, **MINUTE), *(telemetry(at, **{name: value}) for at, name, value in reports))
 
-    (known,) = told(player.play(binding(20)), "rooted", "managed", "hooked")
+    (known,) = notified(player.play(binding(20)), "rooted", "managed", "hooked")
 
     assert known == ("s-1", *(newest.get(name, (0, None))[1] for name in ("rooted", "managed", "hooked")))
 
@@ -140,7 +140,7 @@ def test_devices_of_two_tenants_are_two() -> None:
     player.play(telemetry(0, rooted=True, tenant="zeta"))
 
     assert player.play(binding(1)) == []
-    assert told(player.play(binding(1, tenant="zeta")), "tenant", "rooted") == [("s-1", "zeta", True)]
+    assert notified(player.play(binding(1, tenant="zeta")), "tenant", "rooted") == [("s-1", "zeta", True)]
 
 
 def test_a_worker_that_takes_over_knows_the_same() -> None:
@@ -211,7 +211,7 @@ BINDINGS = st.builds(
 
 @given(st.lists(REPORTS | BINDINGS, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
 @settings(max_examples=80)
-def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
+def test_where_the_stream_is_cut_changes_no_message(events: list[Event], cuts: set[int]) -> None:
     player, other = device(), device()
     player.each(*events, now=NOW + 2 * KEEP_MS)
     for chunk in chunks(events, cuts):
@@ -221,10 +221,10 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event
 
 
 @pytest.mark.parametrize("spoilt", [{"device_id": ""}, {"occurred_at": T0 // 1000}, {"event_id": None}])
-def test_what_cannot_be_read_is_a_dead_letter(spoilt: dict[str, Any]) -> None:
+def test_a_record_that_cannot_be_read_becomes_a_dead_letter(spoilt: dict[str, Any]) -> None:
     player = device()
 
-    saids = player.play({**telemetry(0), **spoilt})
+    sent = player.play({**telemetry(0), **spoilt})
 
-    assert [letter.topic for letter in saids] == [topics.DEAD_LETTERS]
+    assert [letter.topic for letter in sent] == [topics.DEAD_LETTERS]
     assert player.rows == {}

@@ -1,4 +1,4 @@
-"""What is normal for somebody over all sessions, and how new a session is to that."""
+"""Known attributes of a principal over all sessions, and how new a session is compared with them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from pipeline.contexts.principal.known_attributes import MAX_KNOWN
 from schemas import topics
-from tests.support.principals import CAFE, HOME, heard, known, principal
+from tests.support.principals import CAFE, HOME, known, notified, principal
 from tests.support.run_processors import Said
 from tests.support.samples import T0, activity
 
 
-def test_to_a_stranger_everything_is_new() -> None:
-    (sent_said,) = principal().play(activity(0, event_id="e-1~a", **HOME))
+def test_for_a_new_principal_everything_is_new() -> None:
+    (message,) = principal().play(activity(0, event_id="e-1~a", **HOME))
 
-    assert sent_said == Said(
+    assert message == Said(
         topics.SESSION_CONTEXT,
         "s-1",
         {
@@ -46,21 +46,21 @@ def test_the_next_session_is_measured_by_the_one_before() -> None:
     player = principal()
     player.play(activity(0, **HOME))
 
-    saids = player.play(activity(60, session_id="s-2", **CAFE))
+    sent = player.play(activity(60, session_id="s-2", **CAFE))
 
-    assert known(saids) == [(True, False, True, True)]
-    assert heard(saids, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
+    assert known(sent) == [(True, False, True, True)]
+    assert notified(sent, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
 
 
 def test_what_is_not_shown_is_neither_known_nor_new() -> None:
     player = principal()
     player.play(activity(0, **HOME))
 
-    saids = player.play(activity(60, session_id="s-2", asn=64500))
+    sent = player.play(activity(60, session_id="s-2", asn=64500))
     nothing = player.play(activity(61, session_id="s-3"))
 
-    assert known(saids) == [(None, True, None, None)]
-    assert heard(nothing, "novelty", "known_asn") == [(None, None)]
+    assert known(sent) == [(None, True, None, None)]
+    assert notified(nothing, "novelty", "known_asn") == [(None, None)]
 
 
 def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
@@ -94,16 +94,16 @@ def test_a_session_does_not_count_itself() -> None:
     player = principal()
     player.play(activity(0, **HOME))
 
-    saids = player.play(activity(60, kind="client_changed", **CAFE))
+    sent = player.play(activity(60, kind="client_changed", **CAFE))
 
-    assert heard(saids, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
+    assert notified(sent, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
 
 
 def test_an_ended_session_is_not_concurrent_any_more_but_was_seen() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(10, kind="ended"))
 
-    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
+    assert notified(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
 
 
 def test_an_activity_delivered_again_is_no_second_session() -> None:
@@ -111,7 +111,7 @@ def test_an_activity_delivered_again_is_no_second_session() -> None:
     first = activity(0, **HOME)
     player.each(first, first)
 
-    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
+    assert notified(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
 
 
 def test_principals_of_two_tenants_are_two() -> None:
@@ -121,7 +121,7 @@ def test_principals_of_two_tenants_are_two() -> None:
     assert known(player.play(activity(60, **HOME))) == [(False, False, False, False)]
 
 
-def test_the_habits_seen_last_are_kept() -> None:
+def test_the_values_seen_last_are_kept() -> None:
     player = principal()
     player.each(
         *(activity(at, asn=at) for at in range(1, MAX_KNOWN + 1)),
@@ -134,7 +134,7 @@ def test_the_habits_seen_last_are_kept() -> None:
     assert asked == [True, True, True, False]
 
 
-def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> None:
+def test_an_operation_that_the_model_does_not_know_is_a_signal_until_others_use_it() -> None:
     player = principal()
     used = {"kind": "used", "used": ["operation:GET /vault", "unheard:GET /vault"]}
     player.play(activity(0, **HOME))
@@ -144,6 +144,6 @@ def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> N
             *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **fields) for fields in ({}, used))
         )
 
-    assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
-    assert heard(player.play(activity(120, **used, **HOME)), "signals") == []
-    assert heard(player.play(activity(130, kind="summary")), "signals") == [([],)]
+    assert notified(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
+    assert notified(player.play(activity(120, **used, **HOME)), "signals") == []
+    assert notified(player.play(activity(130, kind="summary")), "signals") == [([],)]

@@ -1,4 +1,4 @@
-"""Which sessions teach what is normal: not those revoked or guessed at, but those vouched for."""
+"""Sessions from which is learned: not those revoked or only guessed at, but those that an analyst trusts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.contexts.principal.known_attributes import MAX_REVOKED
 from tests.support.histories import BERLIN, MUNICH
-from tests.support.principals import CAFE, HOME, heard, known, principal
+from tests.support.principals import CAFE, HOME, known, notified, principal
 from tests.support.samples import activity
 
 
@@ -18,17 +18,17 @@ def test_what_a_revoked_session_taught_is_forgotten() -> None:
     assert known(player.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
 
 
-def test_who_guesses_a_password_in_vain_teaches_nothing() -> None:
+def test_nothing_is_learned_from_a_failed_sign_in() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(60, session_id="guess", guess=True, **CAFE, **BERLIN))
 
-    saids = player.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
+    sent = player.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
 
-    assert known(saids) == [(True, False, True, True)]
-    assert heard(saids, "place_speed_kmh", "strange_sessions") == [(None, 0)]
+    assert known(sent) == [(True, False, True, True)]
+    assert notified(sent, "place_speed_kmh", "strange_sessions") == [(None, 0)]
 
 
-def test_who_gets_in_after_a_wrong_password_teaches_from_then_on() -> None:
+def test_a_session_that_begins_with_a_wrong_password_is_learned_from_once_it_is_signed_in() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
     player.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
@@ -49,7 +49,7 @@ def test_a_revoked_session_teaches_nothing_any_more() -> None:
     [[(70, "revoked"), (80, "vouched")], [(70, "vouched"), (70, "revoked")]],
     ids=["afterwards", "beforehand"],
 )
-def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
+def test_what_a_revoked_session_taught_is_restored_when_an_analyst_trusts_it(
     words: list[tuple[float, str]],
 ) -> None:
     player = principal()
@@ -60,7 +60,7 @@ def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
     assert known(player.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
 
 
-def test_only_the_newest_of_many_revoked_sessions_can_be_vouched_for() -> None:
+def test_only_the_newest_of_many_revoked_sessions_can_be_trusted_again() -> None:
     player = principal()
     player.play(activity(0, **HOME))
     for at in range(MAX_REVOKED + 1):

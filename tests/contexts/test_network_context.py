@@ -1,4 +1,4 @@
-"""Network context: who failed and who succeeded from a network, and which sessions have to hear of it."""
+"""Network context: who failed and who succeeded from a network, and which sessions are notified."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def comes(name: str, at: float = 0, **members: Any) -> Event:
     return attempt(at, principal_id=name, session_id=f"s-{name}", **members)
 
 
-def heard(said: list[Said]) -> list[tuple[str, tuple[str, ...], int]]:
-    """Who heard what: session, signals, how many others."""
+def notified(sent: list[Said]) -> list[tuple[str, tuple[str, ...], int]]:
+    """The messages to sessions: session, signals, number of others."""
     return [
         (event["session_id"], tuple(event["signals"]), event["network_principals"])
-        for event in of(said, topics.SESSION_CONTEXT)
+        for event in of(sent, topics.SESSION_CONTEXT)
     ]
 
 
-def test_a_session_hears_what_happened_around_its_sign_in() -> None:
+def test_a_session_is_notified_of_what_happened_around_its_sign_in() -> None:
     player = network()
     player.each(*fails(5))
 
-    (sent_said,) = player.play(comes("ana", 60, event_id="e-1~n"))
+    (message,) = player.play(comes("ana", 60, event_id="e-1~n"))
 
-    assert sent_said == Said(
+    assert message == Said(
         topics.SESSION_CONTEXT,
         "s-ana",
         {
@@ -81,43 +81,45 @@ SPRAYS: list[tuple[list[Event], list[Any]]] = [
 
 @pytest.mark.parametrize(("events", "expected"), SPRAYS)
 def test_a_spray_is_many_who_fail_beside_few_who_are_let_in(events: list[Event], expected: list[Any]) -> None:
-    assert heard(network().each(*events)) == expected
+    assert notified(network().each(*events)) == expected
 
 
 def test_an_office_that_mistypes_and_then_gets_in_is_no_spray() -> None:
     player = network()
     office = [f"u-{at}" for at in range(8)]
 
-    saids = player.each(
+    sent = player.each(
         *(comes(name, at, action=action) for at, name in enumerate(office) for action in ("sign_in_failed", "sign_in"))
     )
 
-    assert heard(saids) == []
+    assert notified(sent) == []
 
 
-def test_who_is_at_home_in_the_network_is_no_victim_of_a_spray() -> None:
+def test_a_regular_user_of_the_network_is_no_victim_of_a_spray() -> None:
     player = network()
     player.each(comes("ana"), comes("ana", DAY_S))
 
-    assert heard(player.each(*fails(9, DAY_S + 10), comes("ana", DAY_S + 60))) == []
-    assert heard(player.play(comes("bob", DAY_S + 61))) == [("s-bob", ("sprayed_network",), 9)]
+    assert notified(player.each(*fails(9, DAY_S + 10), comes("ana", DAY_S + 60))) == []
+    assert notified(player.play(comes("bob", DAY_S + 61))) == [("s-bob", ("sprayed_network",), 9)]
 
 
-def test_a_session_hears_of_a_spray_once_and_so_does_the_next() -> None:
+def test_a_session_is_notified_of_a_spray_once_and_so_is_the_next() -> None:
     player = network()
     player.each(*fails(6), comes("ana", 10))
 
-    assert heard(player.each(*fails(9, 20), comes("ana", 40, action="mfa_passed"))) == []
-    assert heard(player.play(attempt(50, principal_id="ana", session_id="s-2"))) == [("s-2", ("sprayed_network",), 9)]
+    assert notified(player.each(*fails(9, 20), comes("ana", 40, action="mfa_passed"))) == []
+    assert notified(player.play(attempt(50, principal_id="ana", session_id="s-2"))) == [
+        ("s-2", ("sprayed_network",), 9)
+    ]
 
 
 # --- adversary in the middle ------------------------------------------------------------------------------
 
 
-def test_people_who_come_together_through_a_hiding_network_new_to_them_all_hear_of_it() -> None:
-    saids = network().each(*(comes(name, at, **HIDDEN) for at, name in enumerate(("ana", "bob", "cy", "di"))))
+def test_newcomers_who_share_a_hiding_network_are_all_notified() -> None:
+    sent = network().each(*(comes(name, at, **HIDDEN) for at, name in enumerate(("ana", "bob", "cy", "di"))))
 
-    assert heard(saids) == [
+    assert notified(sent) == [
         (f"s-{name}", ("network_of_newcomers",), count)
         for name, count in (("ana", 3), ("bob", 3), ("cy", 3), ("di", 4))
     ]
@@ -134,8 +136,8 @@ TOGETHER: list[list[Event]] = [
 
 
 @pytest.mark.parametrize("events", TOGETHER)
-def test_people_who_have_less_in_common_hear_nothing(events: list[Event]) -> None:
-    assert heard(network().each(*events)) == []
+def test_people_who_have_less_in_common_are_not_notified(events: list[Event]) -> None:
+    assert notified(network().each(*events)) == []
 
 
 def test_a_vpn_that_is_used_from_day_to_day_may_have_new_users() -> None:
@@ -143,14 +145,14 @@ def test_a_vpn_that_is_used_from_day_to_day_may_have_new_users() -> None:
     users = ("ana", "bob")
     player.each(*(comes(name, day * DAY_S, **HIDDEN) for day in (0, 1) for name in users))
 
-    assert heard(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde"))) == []
+    assert notified(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde"))) == []
 
 
-def test_one_customer_of_a_data_centre_does_not_speak_for_all() -> None:
+def test_one_customer_of_a_data_centre_does_not_make_the_others_trusted() -> None:
     player = network()
     player.each(comes("ana", **HIDDEN), comes("ana", 2 * DAY_S, **HIDDEN))
 
-    assert len(heard(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde")))) == 3
+    assert len(notified(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde")))) == 3
 
 
 # --- memory -----------------------------------------------------------------------------------------------
@@ -163,9 +165,9 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     other.stage.on_restored()
 
     nexts = [*fails(9, 10), comes("di", 20, **HIDDEN), comes("eve", 21)]
-    saids = player.each(*nexts)
-    assert other.each(*nexts) == saids
-    assert heard(saids)
+    sent = player.each(*nexts)
+    assert other.each(*nexts) == sent
+    assert notified(sent)
     assert other.rows == player.rows
 
 
@@ -178,7 +180,7 @@ def test_a_network_nobody_comes_from_is_forgotten_after_a_month() -> None:
     assert sorted(player.rows) == [b"default\xff198.51.100"]
 
 
-def test_more_networks_than_can_be_held_push_out_the_one_unused_for_longest() -> None:
+def test_of_too_many_networks_the_least_recently_used_is_evicted() -> None:
     player = Player(network_context(max_records=2))
     player.each(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
@@ -188,7 +190,7 @@ def test_more_networks_than_can_be_held_push_out_the_one_unused_for_longest() ->
     assert player.counts["evicted_records",] == 1
 
 
-def test_a_network_pushed_out_and_seen_again_in_one_chunk_keeps_its_row() -> None:
+def test_a_network_evicted_and_seen_again_in_one_chunk_keeps_its_row() -> None:
     player = Player(network_context(max_records=1))
     player.play(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
@@ -224,7 +226,7 @@ ATTEMPTS = st.builds(
 
 @given(st.lists(ATTEMPTS, min_size=1, max_size=40), st.sets(st.integers(1, 40)))
 @settings(max_examples=80)
-def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
+def test_where_the_stream_is_cut_changes_no_message(events: list[Event], cuts: set[int]) -> None:
     player, other = Player(network_context(max_records=2)), Player(network_context(max_records=2))
     player.each(*events, now=NOW + 3 * KEEP_MS)
     for chunk in chunks(events, cuts):
@@ -247,13 +249,13 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize(("members", "name"), NETWORKS)
-def test_a_prefix_answers_for_its_users_and_a_number_only_where_they_hide(
+def test_the_network_is_the_prefix_and_the_number_only_for_hiding_networks(
     members: dict[str, Any], name: str | None
 ) -> None:
     assert network_of(auth(**members)) == name
 
 
-def test_an_address_of_the_inside_is_one_that_the_internet_does_not_route() -> None:
+def test_a_private_address_is_one_that_the_internet_does_not_route() -> None:
     inside = ["10.1.2.3", "172.31.0.1", "192.168.7.7", "100.64.0.1", "169.254.1.1", "127.0.0.1", "fd00::1"]
     outside = ["192.0.2.1", "172.32.0.1", "2001:db8::1", "not an address", None]
 

@@ -1,4 +1,4 @@
-"""What became worse on a device: versions compared only where they can be, clocks held against each other."""
+"""Downgrades of a device: versions compared only where they are comparable, and clocks with arrival times."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_version_is_older_only_where_both_are_written_alike(was: str, now: str
     assert is_older(was, now) is older
 
 
-def heard(*events: Event) -> list[tuple[list[str], dict[str, str]]]:
-    """What the session on the phone hears, report by report."""
+def notified(*events: Event) -> list[tuple[list[str], dict[str, str]]]:
+    """The signals and explanations that the session on the phone gets, report by report."""
     player = Player(device_context())
     player.play(binding(-1))
     sent_events = of(player.each(*events), topics.SESSION_CONTEXT)
@@ -43,7 +43,7 @@ def heard(*events: Event) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def clock(*reports: tuple[float, float, dict[str, Any]]) -> list[str]:
-    """What was said of the clock after each report: made when by that clock, arrived when, what else."""
+    """The explanation about the clock after each report: (made when by that clock, arrived when, other fields)."""
     player = Player(device_context())
     player.play(binding(-1))
     lines: list[str] = []
@@ -126,7 +126,7 @@ def test_a_clock_is_not_tampered_with_where(reports: Reports) -> None:
     assert clock(*reports) == [""] * len(reports)
 
 
-def test_a_jump_is_forgotten_after_an_hour_and_the_new_time_is_what_the_clock_says() -> None:
+def test_a_jump_is_forgotten_after_an_hour_and_the_new_time_is_the_reference() -> None:
     lines = clock(*numbered((0, 0), *((at + 7200, at) for at in range(600, 6000, 600))))
 
     assert [bool(words) for words in lines] == [False, *[True] * 7, False, False]
@@ -135,7 +135,7 @@ def test_a_jump_is_forgotten_after_an_hour_and_the_new_time_is_what_the_clock_sa
 def test_a_value_back_to_what_it_was_ends_the_signal_and_one_between_does_not() -> None:
     steps = ["strong", "none", "basic", "unevaluated", "device", "strong"]
 
-    rows = heard(*(telemetry(60 * at, attestation=step) for at, step in enumerate(steps)))
+    rows = notified(*(telemetry(60 * at, attestation=step) for at, step in enumerate(steps)))
 
     downgraded = ["attestation_downgraded"]
     assert [signals for signals, _ in rows] == [[], downgraded, downgraded, downgraded, [], []]
@@ -146,7 +146,7 @@ def test_another_system_on_the_same_machine_is_not_compared() -> None:
     by_key = {"platform": "windows", "os_version": "11.0", "patch_level": "2026-02-01"}
     other = {"platform": "linux", "os_version": "6.8", "patch_level": "2026-01-01"}
 
-    rows = heard(telemetry(0, **by_key), telemetry(60, **other), telemetry(120, **by_key))
+    rows = notified(telemetry(0, **by_key), telemetry(60, **other), telemetry(120, **by_key))
 
     assert [signals for signals, _ in rows] == [[], [], []]
 
@@ -160,7 +160,7 @@ def test_a_session_that_shows_another_client_is_still_on_the_phone_it_was_on() -
     assert event["signals"] == ["posture_downgraded"]
 
 
-def test_what_a_device_never_said_cannot_get_worse() -> None:
+def test_a_fact_that_a_device_never_reported_cannot_get_worse() -> None:
     bad = {"managed": False, "encrypted": False, "attestation": "none", "developer_mode": True}
 
-    assert heard(telemetry(0), telemetry(60, **bad)) == [([], {}), ([], {})]
+    assert notified(telemetry(0), telemetry(60, **bad)) == [([], {}), ([], {})]

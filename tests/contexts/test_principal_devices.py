@@ -1,4 +1,4 @@
-"""A network that a session moved to: known if its own device says that it is there too."""
+"""Network that a session moved to: known if its own device reports from there too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOTEL = {**HOME, "ip": "203.0.113.1", "asn": 64502}
 
 
 def at_home(**members: Any) -> Player:
-    """A person with a session at home, on a laptop that says where it is; it was used before."""
+    """A person with a session at home, on a laptop that reports its network and was used before."""
     player = Player(principal_context())
     player.each(
         activity(-9000, session_id="before", **HOME),
@@ -39,22 +39,22 @@ def moves(at: float, place: dict[str, Any], **members: Any) -> Event:
     return activity(at, kind="client_changed", **{**place, **members})
 
 
-def told(said: list[Said]) -> list[tuple[str, bool | None]]:
-    """Which session heard whether its network is known."""
-    return [(event["session_id"], event.get("known_asn")) for event in of(said, topics.SESSION_CONTEXT)]
+def notified(sent: list[Said]) -> list[tuple[str, bool | None]]:
+    """Which session was notified whether its network is known."""
+    return [(event["session_id"], event.get("known_asn")) for event in of(sent, topics.SESSION_CONTEXT)]
 
 
 def later(one: Player, at: float) -> list[Said]:
     """Somebody else's session starts at *at* seconds, and with it time goes on."""
-    saids = one.play(activity(at, principal_id="ben", session_id="b-1"))
-    return [message for message in saids if message.key != "b-1"]
+    sent = one.play(activity(at, principal_id="ben", session_id="b-1"))
+    return [message for message in sent if message.key != "b-1"]
 
 
 def test_a_network_that_the_device_reported_from_is_known() -> None:
     player = at_home()
 
     assert player.play(is_in(60, VPN)) == []
-    assert told(player.play(moves(62, VPN))) == [("s-1", True)]
+    assert notified(player.play(moves(62, VPN))) == [("s-1", True)]
 
 
 @pytest.mark.parametrize("place", [{**VPN, "asn": None}, {**VPN, "ip": None}, {**VPN, "ip": "2001:db8:9::1"}])
@@ -62,26 +62,26 @@ def test_a_report_names_its_network_by_number_or_prefix(place: dict[str, Any]) -
     player = at_home()
     player.play(is_in(60, place))
 
-    assert told(player.play(moves(62, VPN))) == [("s-1", True)]
+    assert notified(player.play(moves(62, VPN))) == [("s-1", True)]
 
 
-def test_a_call_that_is_sooner_than_the_report_is_answered_when_the_device_is_there() -> None:
+def test_a_call_that_arrives_before_the_report_is_decided_when_the_device_is_there() -> None:
     player = at_home()
 
-    assert told(player.play(moves(60, VPN))) == [("s-1", None)]
-    assert told(player.play(is_in(64, VPN))) == [("s-1", True)]
+    assert notified(player.play(moves(60, VPN))) == [("s-1", None)]
+    assert notified(player.play(is_in(64, VPN))) == [("s-1", True)]
     assert later(player, 300) == []
 
 
-def test_a_network_that_the_device_never_comes_to_is_told_to_be_unknown() -> None:
+def test_a_network_that_the_device_never_comes_to_is_unknown_after_the_wait() -> None:
     player = at_home()
     player.play(moves(60, VPN, event_id="e-9~a"))
 
-    (sent_said,) = later(player, 130)
+    (message,) = later(player, 130)
 
-    assert told([sent_said]) == [("s-1", False)]
-    assert sent_said.body["event_id"].startswith("e-9~a~")
-    assert sent_said.body["occurred_at"] == T0 + 60_000
+    assert notified([message]) == [("s-1", False)]
+    assert message.body["event_id"].startswith("e-9~a~")
+    assert message.body["occurred_at"] == T0 + 60_000
     assert later(player, 300) == []
 
 
@@ -89,21 +89,21 @@ def test_the_owner_going_on_at_home_does_not_make_the_thiefs_network_known() -> 
     player = at_home()
     player.each(moves(60, VPN), moves(65, HOME), moves(70, VPN))
 
-    assert told(later(player, 130)) == [("s-1", False)]
+    assert notified(later(player, 130)) == [("s-1", False)]
 
 
-def test_a_device_that_moves_elsewhere_vouches_for_nothing() -> None:
+def test_a_device_that_moves_elsewhere_confirms_nothing() -> None:
     player = at_home()
     player.play(moves(60, VPN))
 
     assert player.play(is_in(64, HOTEL)) == []
-    assert told(later(player, 130)) == [("s-1", False)]
+    assert notified(later(player, 130)) == [("s-1", False)]
 
 
-def test_who_moves_twice_before_the_device_does_waits_no_longer() -> None:
+def test_a_session_that_moves_twice_before_its_device_waits_no_longer() -> None:
     player = at_home()
 
-    assert told(player.each(moves(60, VPN), moves(70, HOTEL))) == [("s-1", None), ("s-1", False)]
+    assert notified(player.each(moves(60, VPN), moves(70, HOTEL))) == [("s-1", None), ("s-1", False)]
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ def test_nobody_waits_for(event: Event, why: str) -> None:
     player = at_home()
     player.play(activity(10, session_id="s-3", **{**HOME, "device_id": "phone"}))
 
-    assert [known for _, known in told(player.play(event))] == [False], why
+    assert [known for _, known in notified(player.play(event))] == [False], why
 
 
 def test_a_machine_has_no_device_to_wait_for() -> None:
     player = at_home(principal_kind="service")
 
-    assert told(player.play(moves(60, VPN, principal_kind="service"))) == [("s-1", False)]
+    assert notified(player.play(moves(60, VPN, principal_kind="service"))) == [("s-1", False)]
 
 
 def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
-    """Told with what is told anyway; in the hour after a move the detection that rests on it keeps still."""
+    """The signal comes with the other fields; in the hour after a move the detection based on it is inactive."""
     player, other, thief = at_home(), at_home(), at_home()
     hidden = {**VPN, "network_type": "vpn"}
     summary = activity(1800, kind="summary")
@@ -148,18 +148,18 @@ def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
 
 def test_tor_hides_whoever_uses_it() -> None:
     player = at_home()
-    saids = player.each(is_in(60, VPN), moves(62, {**VPN, "network_type": "tor"}))
+    sent = player.each(is_in(60, VPN), moves(62, {**VPN, "network_type": "tor"}))
 
-    assert _signals(saids) == [["new_tor"]]
+    assert _signals(sent) == [["new_tor"]]
 
 
-def _signals(said: list[Said]) -> list[list[str]]:
-    """The signals that session s-1 heard, where it heard any."""
-    events = of(said, topics.SESSION_CONTEXT, "s-1")
+def _signals(sent: list[Said]) -> list[list[str]]:
+    """The signals that session s-1 got, if it got any."""
+    events = of(sent, topics.SESSION_CONTEXT, "s-1")
     return [event["signals"] for event in events if "signals" in event]
 
 
-def test_a_session_that_ended_hears_nothing_any_more() -> None:
+def test_a_session_that_ended_is_not_notified_any_more() -> None:
     player = at_home()
     player.each(moves(60, VPN), activity(70, kind="ended"))
 
@@ -170,7 +170,7 @@ def test_of_many_devices_the_last_to_move_are_remembered() -> None:
     player = at_home()
     player.each(*(is_in(60, VPN, f"d-{at}") for at in range(MAX_DEVICES)))
 
-    assert told(player.play(moves(70, VPN))) == [("s-1", False)]
+    assert notified(player.play(moves(70, VPN))) == [("s-1", False)]
 
 
 def test_a_worker_that_takes_over_knows_who_waits_and_where_devices_are() -> None:
@@ -180,9 +180,9 @@ def test_a_worker_that_takes_over_knows_who_waits_and_where_devices_are() -> Non
     other.stage.on_restored()
 
     there = is_in(64, VPN)
-    saids = other.play(there)
-    assert told(saids) == [("s-1", True)]
-    assert saids == player.play(there)
+    sent = other.play(there)
+    assert notified(sent) == [("s-1", True)]
+    assert sent == player.play(there)
 
 
 # --- through all stages -----------------------------------------------------------------------------------
@@ -207,16 +207,16 @@ def toggled(back: dict[str, Any]) -> list[Event]:
     ]
 
 
-def test_who_takes_the_device_along_is_not_asked_for_a_factor() -> None:
-    saids = replayed(toggled(AT_CAFE))
+def test_a_person_who_takes_the_device_along_is_not_challenged() -> None:
+    sent = replayed(toggled(AT_CAFE))
 
-    assert (found(saids, "s-1"), of(saids, topics.SESSION_CHALLENGES)) == (set(), [])
+    assert (found(sent, "s-1"), of(sent, topics.SESSION_CHALLENGES)) == (set(), [])
 
 
-def test_who_has_the_cookie_but_not_the_device_is_asked_within_two_minutes() -> None:
-    saids = replayed(toggled(AT_HOME))
+def test_a_thief_with_the_cookie_but_not_the_device_is_challenged_within_two_minutes() -> None:
+    sent = replayed(toggled(AT_HOME))
 
-    (asked,) = of(saids, topics.SESSION_CHALLENGES)
-    assert (found(saids, "s-1"), asked["detections"]) == ({"network_changed"}, ["network_changed"])
-    risk = of(saids, topics.SESSION_RISK, "s-1")[0]
+    (asked,) = of(sent, topics.SESSION_CHALLENGES)
+    assert (found(sent, "s-1"), asked["detections"]) == ({"network_changed"}, ["network_changed"])
+    risk = of(sent, topics.SESSION_RISK, "s-1")[0]
     assert ms(1200) < risk["occurred_at"] <= ms(1320)

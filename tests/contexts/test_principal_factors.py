@@ -1,8 +1,8 @@
-"""A change of somebody's factors, and a new device soon after it."""
+"""Factors of a principal: a change, and a new device soon after it."""
 
 from __future__ import annotations
 
-from tests.support.principals import CAFE, HOME, heard, principal
+from tests.support.principals import CAFE, HOME, notified, principal
 from tests.support.run_processors import Event, read
 from tests.support.samples import activity
 
@@ -11,7 +11,7 @@ def at_home(sessions: int) -> list[Event]:
     return [activity(at, session_id=f"home-{at}", **HOME) for at in range(sessions)]
 
 
-def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
+def test_a_worker_that_takes_over_knows_the_changes_of_factors() -> None:
     player, other = principal(), principal()
     player.each(*at_home(3), activity(60, kind="recovery_started"))
     other.stage.restore(player.rows.items())
@@ -19,7 +19,7 @@ def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
 
     new = activity(120, session_id="s-2", **{**HOME, "device_id": "new"})
     assert other.play(new) == player.play(new)
-    assert heard(read(player.messages[-1:]), "signals", "details") == [
+    assert notified(read(player.messages[-1:]), "signals", "details") == [
         (
             ["factor_reset_new_device", "new_device"],
             {
@@ -30,7 +30,7 @@ def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
     ]
 
 
-def test_a_factor_change_is_told_to_nobody_by_itself() -> None:
+def test_a_factor_change_alone_notifies_nobody() -> None:
     player = principal()
     player.play(activity(0, **HOME))
 
@@ -42,7 +42,7 @@ def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
     player.each(*at_home(3), activity(30, kind="credential_removed"))
     phone = {**HOME, "device_id": "new", "session_id": "s-2"}
 
-    saids = player.each(
+    sent = player.each(
         activity(60, **phone),
         activity(120, **{**phone, **CAFE, "device_id": "new"}, kind="client_changed"),
         activity(60 + 3601, **phone, kind="client_changed"),
@@ -50,4 +50,4 @@ def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
     )
 
     both = ["factor_reset_new_device", "new_device"]
-    assert heard(saids, "signals") == [(both,), (both,), (both[:1],), ([],)]
+    assert notified(sent, "signals") == [(both,), (both,), (both[:1],), ([],)]

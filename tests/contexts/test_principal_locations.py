@@ -1,4 +1,4 @@
-"""Where somebody's sessions are: hidden behind an anonymiser, and how fast from one place to the next."""
+"""Locations of a principal's sessions: behind an anonymiser, and how fast from one to the next."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.support.histories import BERLIN, MUNICH
-from tests.support.principals import HOME, VPN, heard, principal
+from tests.support.principals import HOME, VPN, notified, principal
 from tests.support.samples import activity
 
 TOR = {"asn": 64999, "ip": "203.0.113.99", "network_type": "tor"}
 
 
-def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwards() -> None:
+def test_an_anonymiser_is_new_for_the_session_that_began_it_and_known_afterwards() -> None:
     player = principal()
     player.play(activity(0, **HOME))
     steps = [
@@ -25,7 +25,7 @@ def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwar
         activity(65, session_id="s-5", principal_kind="service", **TOR),
     ]
 
-    details = [item for item in heard(player.each(*steps), "signals") if item != (None,)]
+    details = [item for item in notified(player.each(*steps), "signals") if item != (None,)]
 
     assert details == [
         (["new_anonymiser"],),
@@ -37,12 +37,12 @@ def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwar
     ]
 
 
-def test_how_a_revoked_session_hid_is_no_habit() -> None:
+def test_the_anonymiser_of_a_revoked_session_is_not_known() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(60, session_id="thief", **VPN))
     player.play(activity(70, session_id="thief", kind="revoked"))
 
-    assert heard(player.play(activity(80, session_id="s-2", **VPN)), "signals") == [(["new_anonymiser"],)]
+    assert notified(player.play(activity(80, session_id="s-2", **VPN)), "signals") == [(["new_anonymiser"],)]
 
 
 SPEEDS = [
@@ -61,17 +61,19 @@ SPEEDS = [
 
 
 @pytest.mark.parametrize(("members", "at", "kmh"), SPEEDS)
-def test_the_speed_is_that_from_the_last_place_of_another_session(members: dict[str, Any], at: float, kmh: Any) -> None:
+def test_the_speed_is_that_from_the_last_location_of_another_session(
+    members: dict[str, Any], at: float, kmh: Any
+) -> None:
     player = principal()
     player.play(activity(0, **BERLIN, network_type="wifi", country="DE"))
 
-    saids = player.play(activity(at, **{"session_id": "s-2", "network_type": "wifi", **MUNICH, **members}))
+    sent = player.play(activity(at, **{"session_id": "s-2", "network_type": "wifi", **MUNICH, **members}))
 
-    assert heard(saids, "place_speed_kmh") == [(kmh,)]
+    assert notified(sent, "place_speed_kmh") == [(kmh,)]
 
 
-def test_the_place_of_a_revoked_session_is_no_place() -> None:
+def test_the_location_of_a_revoked_session_is_forgotten() -> None:
     player = principal()
     player.each(activity(0, session_id="thief", **BERLIN), activity(1, session_id="thief", kind="revoked"))
 
-    assert heard(player.play(activity(60, **MUNICH)), "place_speed_kmh") == [(None,)]
+    assert notified(player.play(activity(60, **MUNICH)), "place_speed_kmh") == [(None,)]

@@ -1,4 +1,4 @@
-"""What is kept of a principal: bounded, for a month, the same after a restart or however it is cut."""
+"""State of a principal: bounded, kept for a month, the same after a restart and however the stream is cut."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ ACTIVITIES = st.builds(  # with all that a session may tell
 
 @given(st.lists(ACTIVITIES, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
 @settings(max_examples=80)
-def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
+def test_where_the_stream_is_cut_changes_no_message(events: list[Event], cuts: set[int]) -> None:
     player, other = principal(), principal()
     player.each(*events, now=NOW + 3 * KEEP_MS)
     for chunk in chunks(events, cuts):

@@ -1,4 +1,4 @@
-"""What a principal remembers of verdicts: every session hears what is kept quiet, until it expires."""
+"""Suppressions of a principal: every session is notified of them until they expire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support.run_processors import Event, Player, Said, of
 from tests.support.samples import T0, activity
 
 
-def states(said: list[Said]) -> list[tuple[str, list[str]]]:
-    return [(event["state"], event["detections"]) for event in of(said, topics.SUPPRESSIONS)]
+def states(sent: list[Said]) -> list[tuple[str, list[str]]]:
+    return [(event["state"], event["detections"]) for event in of(sent, topics.SUPPRESSIONS)]
 
 
 def muted(at: float, name: str, until: float, **members: Any) -> Event:
@@ -31,19 +31,19 @@ def muted(at: float, name: str, until: float, **members: Any) -> Event:
     return activity(at, kind="muted", event_id=f"v-{name}~a", suppression={**fields, **members})
 
 
-def test_every_live_session_hears_and_each_that_starts_before_anything_else() -> None:
+def test_every_live_session_is_notified_and_each_new_one_first_of_all() -> None:
     player = Player(principal_context())
     player.each(activity(0), activity(1, session_id="s-2"))
 
-    saids = player.play(muted(10, "a", 100))
+    sent = player.play(muted(10, "a", 100))
     starts = player.play(activity(50, session_id="s-3"))
     late = player.play(activity(100, session_id="s-4"))
 
-    assert [(sent_said.key, sent_said.body["muted"]) for sent_said in saids] == [
+    assert [(message.key, message.body["muted"]) for message in sent] == [
         ("s-1", {"mass_read": T0 + 100_000}),
         ("s-2", {"mass_read": T0 + 100_000}),
     ]
-    assert [sent_said.body["source"] for sent_said in starts] == ["feedback", "principal"]
+    assert [message.body["source"] for message in starts] == ["feedback", "principal"]
     assert [event["source"] for event in of(late, topics.SESSION_CONTEXT, "s-4")] == ["principal"]
 
 
@@ -56,11 +56,11 @@ def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:
     assert event["muted"] == {"mass_read": T0 + 500_000, "mfa_fatigue": T0 + 100_000}
 
 
-def test_too_many_suppressions_make_room_and_say_so() -> None:
+def test_of_too_many_suppressions_some_expire_and_are_announced() -> None:
     player = Player(principal_context())
-    saids = player.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MAX_SUPPRESSIONS + 2)))
+    sent = player.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MAX_SUPPRESSIONS + 2)))
 
-    assert [event["suppression_id"] for event in of(saids, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
+    assert [event["suppression_id"] for event in of(sent, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
 
 
 def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
@@ -70,7 +70,7 @@ def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
     other = Player(principal_context())
     other.stage.restore(player.rows.items())
     other.stage.on_restored()
-    saids = other.play(activity(200, principal_id="ben", session_id="s-9"))
+    sent = other.play(activity(200, principal_id="ben", session_id="s-9"))
 
-    assert states(saids) == [("expired", ["mass_read"])]
+    assert states(sent) == [("expired", ["mass_read"])]
     assert [decode_row(*row, from_json)["suppressions"] for row in other.rows.items()] == [{}, {}]

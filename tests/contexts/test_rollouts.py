@@ -1,4 +1,4 @@
-"""The fleet guard: what many devices do in the same hour is a rollout, also after a restart."""
+"""Rollout tracker: what many devices do in the same hour is a rollout, also after a restart."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def phones(number: int, at: float, apart: float = 1, **members: Any) -> list[Eve
 
 
 def spoken(one: Player, device_id: str, at: float) -> list[str]:
-    """The signals that a session hears when it is bound to the device."""
-    saids = one.play(binding(at, device_id=device_id, session_id=f"on-{device_id}-{at}"))
-    return list(of(saids, topics.SESSION_CONTEXT)[0]["signals"])
+    """The signals that a session gets when it is bound to the device."""
+    sent = one.play(binding(at, device_id=device_id, session_id=f"on-{device_id}-{at}"))
+    return list(of(sent, topics.SESSION_CONTEXT)[0]["signals"])
 
 
-def told(one: Player, *events: Event) -> list[list[str]]:
-    """The signals of everything said after *events*."""
+def notified(one: Player, *events: Event) -> list[list[str]]:
+    """The signals in all messages that follow from *events*."""
     return [event["signals"] for event in of(one.each(*events), topics.SESSION_CONTEXT)]
 
 
@@ -45,13 +45,13 @@ LOWERED = ["posture_downgraded"]
 
 
 def test_a_few_of_many_are_each_suspected() -> None:
-    assert told(bound(100), *phones(4, 60, **BAD)) == [LOWERED] * 4
+    assert notified(bound(100), *phones(4, 60, **BAD)) == [LOWERED] * 4
 
 
-def test_from_a_twentieth_of_the_fleet_on_it_is_a_rollout_and_counted() -> None:
+def test_from_a_twentieth_of_the_devices_on_it_is_a_rollout_and_counted() -> None:
     player = bound(100)
 
-    assert told(player, *phones(50, 60, **BAD)) == [*([LOWERED] * 4), *([[]] * 46)]
+    assert notified(player, *phones(50, 60, **BAD)) == [*([LOWERED] * 4), *([[]] * 46)]
     assert player.counts["suppressed", "rollout"] == 46
 
 
@@ -59,11 +59,11 @@ def test_those_suspected_first_are_excused_with_their_next_report() -> None:
     player = bound(50)
     player.each(*phones(50, 60, **BAD))
 
-    assert told(player, *phones(50, 120, **BAD)) == [[]] * 50
+    assert notified(player, *phones(50, 120, **BAD)) == [[]] * 50
     assert player.counts["suppressed", "rollout"] == 50
 
 
-def test_a_session_hears_why_what_it_was_told_of_is_excused() -> None:
+def test_a_session_is_notified_why_a_downgrade_is_excused() -> None:
     player = bound(50)
     player.each(*phones(3, 60, **BAD))
 
@@ -73,49 +73,49 @@ def test_a_session_hears_why_what_it_was_told_of_is_excused() -> None:
     assert [(body["signals"], body["details"]) for body in events] == [([], why)] * 3
 
 
-def test_two_phones_are_no_fleet() -> None:
-    assert told(bound(2), *phones(2, 60, **BAD)) == [LOWERED] * 2
-    assert told(bound(3), *phones(3, 60, **BAD)) == [*([LOWERED] * 2), []]
+def test_two_phones_are_no_rollout() -> None:
+    assert notified(bound(2), *phones(2, 60, **BAD)) == [LOWERED] * 2
+    assert notified(bound(3), *phones(3, 60, **BAD)) == [*([LOWERED] * 2), []]
 
 
 def test_what_is_excused_stays_excused_when_the_others_are_forgotten() -> None:
     player = bound(20)
     player.each(*phones(20, 60, apart=60, **BAD))
 
-    last = told(player, *(telemetry(at, device_id="phone-19", **BAD) for at in range(1300, 4800, 60)))
+    last = notified(player, *(telemetry(at, device_id="phone-19", **BAD) for at in range(1300, 4800, 60)))
 
     assert last == [[]] * len(last)
 
 
-def test_another_fact_is_another_matter() -> None:
+def test_downgrades_of_different_facts_are_not_added_up() -> None:
     player = bound(20)
     player.each(*phones(20, 60, **BAD))
 
-    assert told(player, telemetry(130, device_id="phone-19", **{**BAD, "encrypted": False})) == [LOWERED]
+    assert notified(player, telemetry(130, device_id="phone-19", **{**BAD, "encrypted": False})) == [LOWERED]
 
 
 def test_one_phone_that_flaps_is_not_many() -> None:
     player = bound(20)
     flaps = [telemetry(60 + at, device_id="phone-0", **(GOOD if at % 2 else BAD)) for at in range(40)]
 
-    assert told(player, *flaps) == [LOWERED, []] * 20
+    assert notified(player, *flaps) == [LOWERED, []] * 20
 
 
-def test_tenants_are_fleets_of_their_own() -> None:
+def test_devices_of_different_tenants_are_not_added_up() -> None:
     player = bound(20)
     player.each(*phones(20, 0, tenant="zeta", **GOOD), *phones(20, 40, tenant="zeta", **BAD))
 
-    assert told(player, *phones(1, 80, **BAD)) == [LOWERED]
+    assert notified(player, *phones(1, 80, **BAD)) == [LOWERED]
 
 
 def test_an_hour_later_it_is_no_rollout_any_more() -> None:
     player = bound(20)
     player.each(*phones(10, 60, **BAD))
 
-    assert told(player, telemetry(3800, device_id="phone-19", **BAD)) == [LOWERED]
+    assert notified(player, telemetry(3800, device_id="phone-19", **BAD)) == [LOWERED]
 
 
-def test_a_fleet_is_counted_in_bounded_memory() -> None:
+def test_devices_are_counted_in_bounded_memory() -> None:
     rollouts, minute = RolloutTracker(), 60_000
     for at in range(minute, 1_000 * minute, minute):
         rollouts.add_report("t", at - minute, at)
@@ -159,13 +159,13 @@ def test_clocks_of_many_devices_are_no_rollout_for_whoever_takes_over_either() -
         player.each(*phones(10, 60, **GOOD, **wrong))
     other.stage = taken_over(other)
 
-    lineseses = [told(player, *phones(10, 120, **GOOD, **wrong)) for player in (this_player, other)]
+    lineseses = [notified(player, *phones(10, 120, **GOOD, **wrong)) for player in (this_player, other)]
 
     assert lineseses == [[["clock_tampered"]] * 10] * 2
 
 
 def taken_over(one: Player) -> DeviceContext:
-    """Another worker that knows what the changelog says."""
+    """Another worker, restored from the changelog."""
     stage = device_context()
     stage.restore(one.rows.items())
     stage.on_restored()
@@ -173,7 +173,7 @@ def taken_over(one: Player) -> DeviceContext:
 
 
 @pytest.mark.parametrize("at", [3600, 86_399])
-def test_a_phone_bound_after_the_change_hears_nothing_of_it(at: float) -> None:
+def test_a_session_that_begins_after_the_change_is_not_notified_of_it(at: float) -> None:
     player = Player(device_context())
     player.each(telemetry(0, device_id="phone-1", **GOOD), telemetry(60, device_id="phone-1", **BAD))
 

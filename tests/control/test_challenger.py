@@ -36,7 +36,7 @@ class Sequence(NoDetector):
 
 
 class Odd(Sequence):
-    """The same, and it finds everything odd."""
+    """The same detector, but it finds everything anomalous."""
 
     id = "odd@1"
 
@@ -58,8 +58,8 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
 
 
 def shadows(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
-    """What is told of the challenger, in order within each session."""
-    return by_key([this_said for this_said in said if this_said.topic == SESSION_SHADOW])
+    """The shadow records, in order within each session."""
+    return by_key([message for message in said if message.topic == SESSION_SHADOW])
 
 
 def scores(said: list[Said], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
@@ -92,15 +92,15 @@ def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(events: l
 
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=40)
-def test_nothing_that_is_decided_depends_on_a_challengers_roles(events: list[Event], cuts: set[int]) -> None:
+def test_no_decision_depends_on_a_challengers_roles(events: list[Event], cuts: set[int]) -> None:
     alone = Desk(BUSY, Sequence())
     alone.active.roles = OLD
     beside = desk(OLD, NEW, BUSY)
 
-    decided = [this_said for this_said in played(beside, events, cuts) if this_said.topic != SESSION_SHADOW]
+    decided = [message for message in played(beside, events, cuts) if message.topic != SESSION_SHADOW]
 
     assert (decided, beside.rows) == (
-        [this_said for this_said in played(alone, events, cuts) if this_said.topic != SESSION_SHADOW],
+        [message for message in played(alone, events, cuts) if message.topic != SESSION_SHADOW],
         alone.rows,
     )
 
@@ -126,7 +126,7 @@ def test_a_call_that_its_roles_do_not_know_is_at_most_a_little_odd_to_it() -> No
     assert [event["challenger"]["band"] for event in this_desk.said(SESSION_SHADOW)] == [1, 3, 1]
 
 
-def test_a_session_that_lives_already_begins_anew_for_the_roles_of_one_that_is_loaded() -> None:
+def test_a_live_session_starts_afresh_for_the_roles_of_a_challenger_that_is_loaded() -> None:
     calls: list[dict[str, Any]] = [call(at, operation="iam:CreateAccessKey") for at in range(1, 30)]
     late, fresh = desk(SMITHS, CLERKS), desk(SMITHS, CLERKS)
     challengers, late.active.challengers = late.active.challengers, ()
@@ -140,7 +140,7 @@ def test_a_session_that_lives_already_begins_anew_for_the_roles_of_one_that_is_l
     assert 0.5 < first < last < through[calls[-1]["event_id"]]
 
 
-def test_what_is_kept_for_a_session_that_is_over_does_not_meet_the_next_one_in_its_place() -> None:
+def test_role_state_of_a_session_that_is_over_does_not_affect_the_next_one_in_its_row() -> None:
     policy = f"{ALL_TOLD}\n[times]\nidle_s = 150"
     this_desk = desk(SMITHS, CLERKS, policy)
     this_desk.each(*(call(at, operation="iam:CreateAccessKey") for at in range(1, 20)))

@@ -1,4 +1,4 @@
-"""Drift while a worker runs: shown against what the champion was trained on, and nothing without that."""
+"""Live drift: compared with what the champion was trained on, and not shown without that."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_too_few_rows_show_nothing(reference: Reference) -> None:
     assert {name for name, value in shown(metrics, "drift_psi").items() if value} == set()
 
 
-def test_another_champion_begins_anew(tmp_path: Path, reference: Reference) -> None:
+def test_another_champion_starts_counting_afresh(tmp_path: Path, reference: Reference) -> None:
     a_model(tmp_path, "with", reference)
     in_force = ConfigReloader(InitialConfig(model="with", models=Models(tmp_path)))
     metrics = Metrics(CollectorRegistry())
@@ -182,7 +182,9 @@ def test_another_champion_begins_anew(tmp_path: Path, reference: Reference) -> N
     assert shown(metrics, "drift_psi") == {}
 
 
-def test_a_damaged_reference_is_told_and_the_model_decides_all_the_same(tmp_path: Path, reference: Reference) -> None:
+def test_a_damaged_reference_is_reported_and_the_model_decides_all_the_same(
+    tmp_path: Path, reference: Reference
+) -> None:
     complaints: list[str] = []
     shape = Reference(reference.names, reference.edges[:-1], reference.counts)
     a_model(tmp_path, "odd", shape)

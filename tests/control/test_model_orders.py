@@ -22,7 +22,7 @@ from tests.support.counting_processor import produce
 
 PLACE = partition_of(b"default", 4)
 FIRST, SECOND = [name for name in map("m-{}".format, range(40)) if partition_of(name.encode(), 4) == PLACE][:2]
-"""Models whose orders lie in one partition of the embedded broker: in Kafka the topic has but one."""
+"""An embedded broker with the orders about models in one partition, as in Kafka."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def _row(name: str, command: str) -> Any:
     return {"command": command, "model": name, "issued_by": "ana", "occurred_at": 1}
 
 
-def test_going_back_retires_the_model_promoted_last_until_the_configured_one_decides(
+def test_rollback_retires_the_model_promoted_last_until_the_configured_one_decides(
     broker: EmbeddedBroker,
 ) -> None:
     lines = [
@@ -78,7 +78,7 @@ def test_going_back_retires_the_model_promoted_last_until_the_configured_one_dec
     ]
 
 
-def test_a_model_that_was_gone_back_from_can_be_promoted_again(broker: EmbeddedBroker) -> None:
+def test_a_model_that_was_rolled_back_can_be_promoted_again(broker: EmbeddedBroker) -> None:
     rows = [_row(FIRST, "promote"), _row(FIRST, "retire"), _row(FIRST, "promote")]
     records = [(MODEL_CONTROL, row["model"].encode(), json.dumps(row).encode()) for row in rows]
     asyncio.run(produce(Connection(broker.bootstrap), records))

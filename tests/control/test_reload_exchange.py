@@ -1,4 +1,4 @@
-"""Models are exchanged while events flow: none is lost, nothing of a session is forgotten."""
+"""Exchange of models while events arrive: no event is lost, and no session state is forgotten."""
 
 from __future__ import annotations
 

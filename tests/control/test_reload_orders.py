@@ -1,4 +1,4 @@
-"""Orders say which model decides, in which mode, and which look on; what cannot be used changes nothing."""
+"""Orders about models: which one decides, in which mode, and which are challengers; an unusable one changes nothing."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_model_that_is_given_a_mode_decides_in_it() -> None:
     assert desk.stands == ("new", "observe", [])
 
 
-def test_what_is_no_order_is_reported_and_changes_nothing() -> None:
+def test_a_record_that_is_no_order_is_reported_and_changes_nothing() -> None:
     desk = Desk()
     desk.in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 3, 1, b"new", b'{"command": "crown"}'))
 
@@ -90,7 +90,7 @@ def test_what_is_no_order_is_reported_and_changes_nothing() -> None:
     assert complaint.startswith("model-control, offset 3: no order: ")
 
 
-def test_challengers_look_on_from_the_next_chunk_and_no_longer_when_they_are_retired() -> None:
+def test_challengers_score_from_the_next_chunk_on_until_they_are_retired() -> None:
     desk = Desk()
     seen = []
     for command in ("shadow", "retire"):
@@ -100,7 +100,7 @@ def test_challengers_look_on_from_the_next_chunk_and_no_longer_when_they_are_ret
     assert seen == [["new@0"], []]
 
 
-def test_a_model_that_is_refused_is_known_until_it_is_retired() -> None:
+def test_a_refused_model_is_listed_until_it_is_retired() -> None:
     desk = Desk(broken=frozenset({"bad", "worse"}))
     seen = []
     for order in (("promote", "bad"), ("shadow", "worse"), ("retire", "bad"), ("retire", "worse")):
@@ -121,7 +121,7 @@ _ORDERS = st.lists(
 
 
 @given(_ORDERS)
-def test_orders_come_to_the_same_after_compaction(orders: list[tuple[str, str, str | None]]) -> None:
+def test_orders_have_the_same_result_after_compaction(orders: list[tuple[str, str, str | None]]) -> None:
     lived, restarted = (Desk(broken=frozenset({"broken"})) for _ in range(2))
     for order in orders:
         lived.order(*order)

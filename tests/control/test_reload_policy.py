@@ -1,4 +1,4 @@
-"""The policy file is followed while it can be read, and what is wrong with it changes nothing."""
+"""Reload of the policy file: a changed file is in force if it is valid, an invalid one changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door between bytes and messages: nothing raises, and what is refused has a reason that can be read."""
+"""Decoder: nothing raises, and a rejected record has a readable reason."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.raw_calls import LIMITS, NOW, plain, raw
 
 
 def decode(*values: bytes | None, limits: Limits = LIMITS) -> Decoded[Any]:
-    """Decode API calls that all lie under the key `s-1`."""
+    """Decode API calls that all have the key `s-1`."""
     return decode_chunk("api-calls", values, [b"s-1"] * len(values), now_ms=NOW, limits=limits)
 
 
@@ -31,7 +31,7 @@ def test_a_chunk_of_good_records_comes_out_whole_and_in_order() -> None:
     assert decoded == Decoded([plain(event_id="a"), plain(event_id="b", tenant="acme")], [0, 1], [])
 
 
-def test_an_empty_chunk_is_no_trouble() -> None:
+def test_an_empty_chunk_can_be_decoded() -> None:
     assert decode() == Decoded([], [], [])
 
 
@@ -106,7 +106,7 @@ def test_a_bad_record_is_rejected_with_a_reason_a_person_understands(value: byte
     assert text == reason or "not valid JSON" in reason
 
 
-def test_the_last_of_a_repeated_member_counts() -> None:
+def test_the_last_of_a_repeated_field_counts() -> None:
     value = raw()[:-1] + b',"status":200,"status":404}'
 
     assert decode(value).events == [plain(status=404)]
@@ -142,7 +142,7 @@ def test_a_record_under_another_key_is_rejected(key: bytes | None) -> None:
     assert decoded.rejected == [Rejected(1, f"key: must be the event's session_id, got {got}")]
 
 
-def test_the_key_is_the_utf_8_of_the_member() -> None:
+def test_the_key_is_the_utf_8_of_the_field() -> None:
     values, keys = [raw(session_id="sé")], ["sé".encode()]
 
     assert decode_chunk("api-calls", values, keys, now_ms=NOW).places == [0]
@@ -152,7 +152,7 @@ def test_records_from_a_file_need_no_keys() -> None:
     assert decode_chunk("api-calls", [raw(session_id="s-9")], None, now_ms=NOW).places == [0]
 
 
-def test_a_record_with_a_nested_key_is_held_to_it() -> None:
+def test_a_record_must_have_its_nested_key() -> None:
     example = EXAMPLES / "session-findings" / "valid" / "create.json"
     values = [example.read_bytes()] * 2
 
@@ -177,12 +177,12 @@ def test_a_reason_never_shows_a_whole_token(member: str) -> None:
     assert "c2VjcmV0" not in text
 
 
-def test_a_topic_that_is_not_in_the_table_is_a_mistake_of_ours() -> None:
+def test_a_topic_that_is_not_in_the_table_raises() -> None:
     with pytest.raises(KeyError, match="no-such-topic"):
         decode_chunk("no-such-topic", [], [], now_ms=NOW)
 
 
-def test_values_and_keys_of_unequal_length_are_a_mistake_of_ours() -> None:
+def test_values_and_keys_of_unequal_length_raise() -> None:
     with pytest.raises(ValueError, match="1 values with 0 keys"):
         decode_chunk("api-calls", [raw()], [], now_ms=NOW)
 
@@ -198,7 +198,7 @@ def test_defaults_are_not_shared_between_events() -> None:
     assert second == plain()
 
 
-def test_telemetry_is_read_though_its_device_lives_in_another_time_zone_and_not_if_in_another_day() -> None:
+def test_telemetry_may_be_ahead_by_a_time_zone_but_not_by_more_than_a_day() -> None:
     report = {"type": "device.telemetry", "event_id": "t-1", "device_id": "phone-1"}
     values = [
         json.dumps({**report, "occurred_at": NOW + ahead * 1000}).encode() for ahead in (0, 14 * 3600, 86_400, 86_401)

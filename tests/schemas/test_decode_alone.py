@@ -22,7 +22,7 @@ INPUTS = [topic for topic in TOPICS.values() if topic.direction == "input"]
 
 
 def alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded[Any]:
-    """What a chunk must come to, told the slow way: every record through its model, on its own."""
+    """The expected result for a chunk, the slow way: every record validated by its model, on its own."""
     events: list[dict[str, Any]] = []
     result = Decoded(events, [], [])
     for index, (value, key) in enumerate(zip(values, keys, strict=True)):
@@ -88,7 +88,7 @@ def _valid(topic: str) -> list[bytes]:
 
 
 def _mutated(value: bytes, chance: random.Random) -> bytes:
-    """*value* with one to four damages: a byte changed, taken, put in; a piece cut, doubled, moved."""
+    """*value* with one to four damages: a byte changed, removed or inserted; a piece cut, doubled or moved."""
     data = bytearray(value)
     for _ in range(chance.randint(1, 4)):
         at, to = sorted((chance.randrange(len(data) + 1), chance.randrange(len(data) + 1)))

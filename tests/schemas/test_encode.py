@@ -1,4 +1,4 @@
-"""From messages to bytes: what is written, what is left out, and the letters for what could not be read."""
+"""Encoder and dead letters: what is written and what is left out."""
 
 import json
 from base64 import b64decode
@@ -78,20 +78,20 @@ def test_a_message_is_written_compactly_in_its_own_order_without_what_is_unknown
     assert encode(message) == '{"b":1,"c":[{"y":"é"},null],"d":"null"}'.encode()
 
 
-def test_a_model_and_its_members_are_written_the_same() -> None:
+def test_a_model_and_its_fields_are_written_the_same() -> None:
     call = ApiCall.model_validate_json(EXAMPLE.read_bytes())
 
     assert encode(call) == encode(call.model_dump()) == encode({**call.model_dump(), "unknown": None})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
-def test_what_no_reader_must_accept_is_not_written(value: float | str) -> None:
+def test_values_that_no_reader_must_accept_are_not_written(value: float | str) -> None:
     with pytest.raises(ValueError, match=r"JSON|surrogates"):
         encode({"x": value})
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9) | st.booleans(), max_size=6))
-def test_what_is_written_reads_back_the_same(message: dict[str, Any]) -> None:
+def test_a_message_reads_back_as_it_was_written(message: dict[str, Any]) -> None:
     try:
         assert json.loads(encode(message)) == message
     except UnicodeEncodeError:

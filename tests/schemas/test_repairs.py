@@ -1,4 +1,4 @@
-"""An event that is wrong only where nothing depends on it is kept; nobody gains by making his own wrong."""
+"""Repairs of events that are wrong only in optional fields; nobody gains by sending a wrong one."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def decode(topic: str, *told: dict[str, Any]) -> Decoded[Any]:
 
 
 def kept(topic: str, **members: Any) -> dict[str, Any]:
-    """What *members* became, if the event was kept and nothing else in it changed."""
+    """What *members* became, if the event was accepted and nothing else in it changed."""
     (event,) = decode(topic, members).events
     rest = {name: value for name, value in event.items() if name not in members}
     assert rest == {n: v for n, v in decode(topic, {}).events[0].items() if n not in members}
@@ -98,7 +98,7 @@ MENDS = [
 
 
 @pytest.mark.parametrize(("topic", "member", "told", "becomes"), MENDS)
-def test_what_is_wrong_is_cut_read_as_meant_or_left_out(topic: str, member: str, told: Any, becomes: Any) -> None:
+def test_a_wrong_value_is_cut_read_as_meant_or_left_out(topic: str, member: str, told: Any, becomes: Any) -> None:
     assert kept(topic, **{member: told}) == {member: becomes}
     assert decode(topic, {member: told}).repaired == [Repaired(0, (member,))]
 
@@ -123,7 +123,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("topic", "wrong"), REFUSED)
-def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: dict[str, Any]) -> None:
+def test_type_owner_and_time_of_an_event_are_never_guessed(topic: str, wrong: dict[str, Any]) -> None:
     decoded = decode(topic, {**wrong, "country": "de"})
 
     assert (decoded.events, decoded.repaired, [rejected.index for rejected in decoded.rejected]) == (
@@ -133,7 +133,7 @@ def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: di
     )
 
 
-def test_names_that_are_cut_stay_apart_from_others_with_the_same_head() -> None:
+def test_names_that_are_cut_stay_distinct_from_others_with_the_same_beginning() -> None:
     head = "eyJhbGciOiJSUzI1NiJ9." * 8
     first, again, second = (kept(API_CALLS, tool=f"{head}{tail}", operation=f"GET /{head * 2}{tail}") for tail in "112")
 
@@ -148,14 +148,14 @@ def test_a_caller_who_lengthens_his_user_agent_is_seen_with_another_than_the_own
     assert kept(API_CALLS, user_agent=owners + "x" * 600)["user_agent"] != owners
 
 
-def test_of_a_token_in_the_place_of_its_hash_nothing_is_kept_but_a_hash() -> None:
+def test_a_token_in_place_of_its_hash_is_hashed() -> None:
     token = "eyJhbGciOiJSUzI1NiJ9." * 8
 
     hashed = "sha256:" + sha256(token.encode()).hexdigest()
     assert kept(API_CALLS, token_id=token) == {"token_id": hashed}
 
 
-def test_a_right_to_rule_is_not_cut_off_behind_a_hundred_others() -> None:
+def test_a_powerful_scope_is_not_cut_off_behind_a_hundred_others() -> None:
     scopes = [*(f"s{n}" for n in range(100)), "admin:org"]
 
     assert kept(AUTH_EVENTS, scopes=scopes) == {"scopes": scopes}
@@ -172,7 +172,7 @@ def test_an_event_that_is_repaired_and_then_refused_is_not_counted_as_repaired()
     assert [rejected.index for rejected in decoded.rejected] == [1, 2]
 
 
-def test_a_message_of_our_own_is_never_repaired() -> None:
+def test_an_internal_message_is_never_repaired() -> None:
     context = {"type": "session.context", **WHO, "session_id": "s-1", "source": "device", "known_asn": 1}
 
     decoded = decode_chunk("session-context", [json.dumps(context).encode()], None, now_ms=NOW)
@@ -212,7 +212,7 @@ anything = st.recursive(
 
 @st.composite
 def wrongs(draw: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
-    """A topic, and anything in some members that its events may lack."""
+    """A topic, and arbitrary values in some optional fields of its events."""
     topic = draw(st.sampled_from(sorted(MODELS)))
     optional = sorted(name for name, field in MODELS[topic].model_fields.items() if field.default is None)
     return topic, draw(st.dictionaries(st.sampled_from(optional), anything, max_size=4))
@@ -220,7 +220,7 @@ def wrongs(draw: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
 
 @settings(max_examples=400)
 @given(wrongs())
-def test_nothing_in_a_member_that_may_be_absent_loses_an_event(told: tuple[str, dict[str, Any]]) -> None:
+def test_no_value_of_an_optional_field_loses_an_event(told: tuple[str, dict[str, Any]]) -> None:
     topic, members = told
     value = json.dumps({**SMALL[topic], **members}).encode()
     if b"\\ud" in value:

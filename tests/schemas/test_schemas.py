@@ -42,7 +42,7 @@ def _read(path: Path) -> Any:
 
 
 def _outcome(topic: str, message: Any) -> Any:
-    """What comes of *message* on *topic*: the plain event, or the reason of its rejection."""
+    """The decoded *message* of *topic*, or the reason of its rejection."""
     decoded = decode_chunk(topic, [json.dumps(message).encode()], None, now_ms=LATE)
     return decoded.events[0] if decoded.events else decoded.rejected[0].reason
 
@@ -69,7 +69,7 @@ def test_a_topic_has_several_valid_and_several_invalid_examples(topic: str) -> N
     assert min(counts) >= 2
 
 
-def test_no_example_is_left_of_a_topic_that_is_no_more() -> None:
+def test_no_example_is_left_of_a_topic_that_was_removed() -> None:
     stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {path for _, path in VALID + INVALID + REPAIRED}
 
     assert stray == set()
@@ -85,7 +85,7 @@ def test_a_valid_example_is_what_its_model_makes_of_it(topic: str, path: Path) -
 
 
 @every_valid
-def test_a_valid_example_keeps_to_the_published_schema(topic: str, path: Path) -> None:
+def test_a_valid_example_is_valid_by_the_published_schema(topic: str, path: Path) -> None:
     assert list(_published(topic).iter_errors(_read(path))) == []
 
 
@@ -99,7 +99,7 @@ def test_a_message_written_and_read_again_is_the_same(topic: str, path: Path) ->
 
 
 @every_invalid
-def test_an_invalid_example_is_refused_for_the_reason_it_names(topic: str, path: Path) -> None:
+def test_an_invalid_example_is_refused_for_the_reason_in_its_file(topic: str, path: Path) -> None:
     assert _outcome(topic, _read(path)["event"]) == _read(path)["reason"]
 
 
@@ -113,7 +113,7 @@ def test_an_invalid_example_is_refused_by_its_model_and_by_the_published_schema(
 
 
 @every_repaired
-def test_an_event_that_is_repaired_is_kept_with_what_its_example_names(topic: str, path: Path) -> None:
+def test_an_event_is_repaired_as_its_example_shows(topic: str, path: Path) -> None:
     event, repaired = _read(path)["event"], _read(path)["repaired"]
 
     decoded = decode_chunk(topic, [json.dumps(event).encode()], None, now_ms=LATE)
@@ -148,14 +148,14 @@ def test_absent_and_null_mean_the_same(topic: str) -> None:
 
 
 @every_topic
-def test_a_decoded_message_has_every_member(topic: str) -> None:
+def test_a_decoded_message_has_every_field(topic: str) -> None:
     only_required = {name: value for name, value in _first_valid(topic).items() if name in _required(topic)}
 
     assert set(_outcome(topic, only_required)) == set(TOPICS[topic].model.model_fields)
 
 
 @every_topic
-def test_a_member_from_a_newer_contract_changes_nothing(topic: str) -> None:
+def test_a_field_from_a_newer_contract_changes_nothing(topic: str) -> None:
     example = _first_valid(topic)
 
     newer = {**example, "": 0, "a_newer_member": {"deep": [1, None]}}
@@ -164,7 +164,7 @@ def test_a_member_from_a_newer_contract_changes_nothing(topic: str) -> None:
 
 
 def _variants(topic: str) -> Iterator[tuple[str, Json]]:
-    """Every member of a topic's messages with each JSON Schema it may keep to."""
+    """Every field of a topic's messages with each JSON Schema that it may have."""
     for member, schema in message_schema(TOPICS[topic])["properties"].items():
         for variant in schema.get("anyOf", [schema]):
             if "enum" not in variant and "const" not in variant:
@@ -190,7 +190,7 @@ def _wrong(variant: Json) -> list[Any]:
 
 
 @every_topic
-def test_a_member_is_only_what_its_type_and_bounds_say(topic: str) -> None:
+def test_a_field_accepts_only_its_type_and_bounds(topic: str) -> None:
     model, example = TOPICS[topic].model, _first_valid(topic)
     for member, variant in _variants(topic):
         for wrong in _wrong(variant):
@@ -235,7 +235,7 @@ def test_no_number_is_infinite_or_none_at_all(topic: str, number: str) -> None:
         assert not decoded.events or decoded.events[0][member] is None
 
 
-def test_a_message_cannot_be_changed_once_it_is() -> None:
+def test_a_message_is_immutable() -> None:
     call = ApiCall.model_validate_json((EXAMPLES / "api-calls" / "valid" / "full.json").read_bytes())
 
     with pytest.raises(ValidationError):
@@ -259,7 +259,7 @@ def test_every_action_of_the_contract_has_a_number_in_the_fold() -> None:
     assert set(TOLD) == set(get_args(NetworkActivity.model_fields["action"].annotation)) < set(actions)
 
 
-def test_a_model_with_a_validator_of_its_own_is_refused_rather_than_half_understood() -> None:
+def test_a_model_with_a_validator_of_its_own_is_refused() -> None:
     class Checked(Message):
         at: int
 
@@ -282,7 +282,7 @@ def test_our_findings_are_ocsf_detection_findings(ocsf: Draft202012Validator) ->
     assert [error.message for finding in written for error in ocsf.iter_errors(finding)] == []
 
 
-def test_ocsf_refuses_members_of_our_own(ocsf: Draft202012Validator) -> None:
+def test_ocsf_refuses_fields_that_it_does_not_define(ocsf: Draft202012Validator) -> None:
     finding = _first_valid("session-findings")
 
     assert not ocsf.is_valid({**finding, "session_id": "s-1"})

@@ -1,4 +1,4 @@
-"""The table of topics says what the contract says, and so do the documents published for other languages."""
+"""Table of topics: it agrees with the contract and with the documents published for other languages."""
 
 import json
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def test_the_key_is_a_required_string_with_bounds(topic: Topic) -> None:
 
 
 @every_topic
-def test_a_topic_is_told_in_a_sentence(topic: Topic) -> None:
+def test_a_topic_is_described_in_a_sentence(topic: Topic) -> None:
     assert topic.text[0].isupper()
     assert topic.text.endswith(".")
 
@@ -95,7 +95,7 @@ def test_a_topic_cannot_be_changed_at_run_time() -> None:
         TOPICS["auth-events"].key = "principal_id"  # type: ignore[misc]
 
 
-def test_the_key_of_a_message_is_the_utf_8_of_its_member() -> None:
+def test_the_key_of_a_message_is_the_utf_8_of_its_field() -> None:
     assert record_key("api-calls", {"session_id": "s-é"}) == b"s-\xc3\xa9"
     assert record_key("session-findings", {"unmapped": {"session_id": "s-1"}}) == b"s-1"
 
@@ -114,7 +114,7 @@ def test_the_committed_documents_are_current() -> None:
     assert committed == documents(), "run `python -m schemas.export`"
 
 
-def test_what_is_written_is_byte_for_byte_what_is_committed(tmp_path: Path) -> None:
+def test_the_export_is_byte_for_byte_what_is_committed(tmp_path: Path) -> None:
     written = export(tmp_path / "new")
 
     committed = [COMMITTED / path.name for path in written]
@@ -129,7 +129,7 @@ def test_a_published_schema_is_json_schema_2020_12(topic: Topic) -> None:
     assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
 
 
-def test_the_asyncapi_document_keeps_to_the_official_meta_schema() -> None:
+def test_the_asyncapi_document_is_valid_by_the_official_meta_schema() -> None:
     validator = Draft7Validator(_read(ASYNCAPI))
     document = _read(COMMITTED / "asyncapi.json")
 
@@ -137,13 +137,13 @@ def test_the_asyncapi_document_keeps_to_the_official_meta_schema() -> None:
     assert not validator.is_valid({**document, "channels": {"auth-events": {"bindings": {"kafka": 1}}}})
 
 
-def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
+def test_every_reference_in_the_asyncapi_document_resolves() -> None:
     document = _read(COMMITTED / "asyncapi.json")
 
     assert [name for name in _references(document) if not _resolves(document, name)] == []
 
 
-def test_the_asyncapi_document_tells_every_topic_its_key_and_who_speaks() -> None:
+def test_the_asyncapi_document_has_every_topic_with_its_key_and_operations() -> None:
     document = _read(COMMITTED / "asyncapi.json")
     actions: dict[str, set[str]] = {}
     for operation in document["operations"].values():

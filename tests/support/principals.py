@@ -1,4 +1,4 @@
-"""The context of a principal alone: where it is at home, and what a session heard of its habits."""
+"""A principal context alone, networks of its principal, and what its messages to sessions contain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def principal() -> Player:
     return Player(principal_context())
 
 
-def known(said: list[Said]) -> list[tuple[Any, ...]]:
-    """What was told of each habit: device, network, country, client."""
+def known(sent: list[Said]) -> list[tuple[Any, ...]]:
+    """Whether each attribute was known in the messages: device, network, country, client."""
     return [
-        tuple(event.get(f"known_{name}") for name in KNOWN_ATTRIBUTES) for event in of(said, topics.SESSION_CONTEXT)
+        tuple(event.get(f"known_{name}") for name in KNOWN_ATTRIBUTES) for event in of(sent, topics.SESSION_CONTEXT)
     ]
 
 
-def heard(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
-    return [tuple(event.get(name) for name in members) for event in of(said, topics.SESSION_CONTEXT)]
+def notified(sent: list[Said], *members: str) -> list[tuple[Any, ...]]:
+    return [tuple(event.get(name) for name in members) for event in of(sent, topics.SESSION_CONTEXT)]
