@@ -50,21 +50,21 @@ def command(*, broker: str | None, as_json: bool) -> int:
     logging.basicConfig(level=logging.ERROR)
     with _setting(broker) as (settings, connection, partitions):
         suffix = "" if connection.embedded else f"-{token_hex(2)}"
-        in_force = ConfigReloader(configured(settings))
-        kinds = pseudonymized(settings, processor_specs(in_force.active, options(settings, partitions)))
+        reloader = ConfigReloader(configured(settings))
+        specs = pseudonymized(settings, processor_specs(reloader.active, options(settings, partitions)))
         played = _script(partitions, suffix)
         with (
-            _topics(settings, connection, kinds, partitions),
+            _topics(settings, connection, specs, partitions),
             TemporaryDirectory() as folder,
             Board(_title(connection), screen(err=as_json)) as board,
         ):
-            edge = replace(worker_config(settings, connection, partitions), data_dir=Path(folder))
-            report = asyncio.run(perform(edge, kinds, played, board))
+            config = replace(worker_config(settings, connection, partitions), data_dir=Path(folder))
+            report = asyncio.run(perform(config, specs, played, board))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
     tokens = demo_tokens.tokens_by_story(report, played.stories, int(time() * 1000))
     if as_json:
         fields = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
-        print_json({**_figures(report), "model": in_force.active.detector.id, **fields})
+        print_json({**_figures(report), "model": reloader.active.detector.id, **fields})
     else:
         _show(report, played, tokens, wrong)
     return 1 if wrong else 0
@@ -100,10 +100,10 @@ def _script(partitions: int, suffix: str) -> Script:
 
 @contextmanager
 def _topics(
-    settings: Settings, connection: Connection, kinds: Sequence[ProcessorSpec], partitions: int
+    settings: Settings, connection: Connection, specs: Sequence[ProcessorSpec], partitions: int
 ) -> Iterator[None]:
     """Create missing topics; afterwards delete the state of the demo's worker from a real Kafka."""
-    topics = needed_topics(settings.app_id, [kind.name for kind in kinds], partitions)
+    topics = needed_topics(settings.app_id, [spec.name for spec in specs], partitions)
     if connection.embedded:
         asyncio.run(check_topics(connection, topics))
         yield
@@ -113,7 +113,7 @@ def _topics(
         asyncio.run(check_topics(connection, topics))
         yield
     finally:
-        state = [changelog_topic(settings.app_id, kind.name) for kind in kinds]
+        state = [changelog_topic(settings.app_id, spec.name) for spec in specs]
         asyncio.run(delete_topics(connection, state))
 
 

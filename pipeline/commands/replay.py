@@ -71,11 +71,11 @@ def command(
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
-    in_force = ConfigReloader(configured_with(settings, policy, model))
+    reloader = ConfigReloader(configured_with(settings, policy, model))
     if challenger is not None:
-        in_force.active.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
+        reloader.active.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
     processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    replay = Replay(pseudonymized(settings, processor_specs(in_force.active, processor_options)), partitions)
+    replay = Replay(pseudonymized(settings, processor_specs(reloader.active, processor_options)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         tune_garbage_collection()
@@ -89,8 +89,8 @@ def command(
         "events": total,
         "seconds": seconds,
         "dead_letters": replay.dead_letters,
-        "model": in_force.active.detector.id,
-        "policy": in_force.policy.id,
+        "model": reloader.active.detector.id,
+        "policy": reloader.policy.id,
         **card.plain(),
     }
     if as_json:

@@ -79,7 +79,7 @@ def held(stages: Weighed, kind: str) -> str:
 def remembered(stages: Weighed, kind: str) -> float:
     """Bytes of memory that one of *kind* takes: a stage reads back copies of what the day left of them."""
     rows = [pair for place, part in stages.state.items() if place[0] == kind for pair in part.items()]
-    (made,) = (this_kind for this_kind in stages.kinds if this_kind.name == kind)
+    (made,) = (spec for spec in stages.specs if spec.name == kind)
     copies = [_copy(*rows[n % len(rows)], n) for n in range(COPIES)]
     stage, before = made.create(0), resident()
     stage.restore(copies)

@@ -71,12 +71,12 @@ def test_a_worker_that_ends_ends_the_demonstration(tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
         broker.create([*TOPICS, *SOURCES, "demo-counting-state-changelog"])
-        edge = WorkerConfig(connection, "demo", PARTITIONS, data_dir=tmp_path)
+        config = WorkerConfig(connection, "demo", PARTITIONS, data_dir=tmp_path)
         kinds = [ProcessorSpec("counting", ("api-calls",), Broken)]
         calls = list(playback.steady(PARTITIONS, NOW, NOW + MINUTE))
 
         with pytest.raises(DemoError, match="the worker ended: ValueError"):
-            asyncio.run(perform(edge, kinds, Script((), calls, (), 0.0), _Nobody()))
+            asyncio.run(perform(config, kinds, Script((), calls, (), 0.0), _Nobody()))
 
 
 def test_an_unexpected_ending_is_reported_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,22 +91,22 @@ def test_the_demonstration_ends_well_on_apache_kafka(monkeypatch: pytest.MonkeyP
 def _agrees_with_replay(connection: Connection, app_id: str, partitions: int, folder: Path) -> None:
     scenarios = stories(find_directory(), int(time() * 1000), f"-{app_id[-8:]}")
     events = _all_of(scenarios, partitions, f"-{app_id[-8:]}")
-    edge = WorkerConfig(connection, app_id, partitions, data_dir=folder)
+    config = WorkerConfig(connection, app_id, partitions, data_dir=folder)
 
-    report = asyncio.run(_streamed(edge, Script((), events, scenarios, seconds=0.0)))
+    report = asyncio.run(_streamed(config, Script((), events, scenarios, seconds=0.0)))
 
     assert [sentence for story in scenarios for sentence in report.endings.wrong(story)] == []
     assert report.endings.revocation_ids == _replayed(events, partitions).revocation_ids
     assert report.dead_letters == 0
 
 
-async def _streamed(edge: WorkerConfig, script: Script) -> Report:
-    kinds = processor_specs(ActiveConfig(), Options(edge.partitions))
-    topics = needed_topics(edge.app_id, [kind.name for kind in kinds], edge.partitions)
-    if not edge.connection.embedded:
-        await create_topics(edge.connection, topics, 1)
-    await check_topics(edge.connection, topics)
-    return await perform(edge, kinds, script, _Nobody())
+async def _streamed(config: WorkerConfig, script: Script) -> Report:
+    kinds = processor_specs(ActiveConfig(), Options(config.partitions))
+    topics = needed_topics(config.app_id, [kind.name for kind in kinds], config.partitions)
+    if not config.connection.embedded:
+        await create_topics(config.connection, topics, 1)
+    await check_topics(config.connection, topics)
+    return await perform(config, kinds, script, _Nobody())
 
 
 class _Nobody:

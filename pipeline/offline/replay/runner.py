@@ -41,12 +41,12 @@ class Replay:
     """The processors of all partitions, and the queues between them.
 
     Attributes:
-        kinds: the specifications of the processors.
+        specs: the specifications of the processors.
         partitions: number of partitions of every topic.
         state: the content of each changelog, by (processor, partition): key → value.
     """
 
-    kinds: Sequence[ProcessorSpec]
+    specs: Sequence[ProcessorSpec]
     partitions: int = 1
     events: int = 0
     dead_letters: int = 0
@@ -57,11 +57,11 @@ class Replay:
     _last_active_at: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for kind in self.kinds:
-            for topic in kind.sources:
-                self._readers[topic] = kind
+        for spec in self.specs:
+            for topic in spec.sources:
+                self._readers[topic] = spec
             for partition in range(self.partitions):
-                self._processors[kind.name, partition] = kind.create(partition)
+                self._processors[spec.name, partition] = spec.create(partition)
 
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
         """Process *records*, which are in event-time order; yield every message sent, including internal ones."""

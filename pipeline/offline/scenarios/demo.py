@@ -125,11 +125,11 @@ class _Count:
 class _Worker(NullObserver):
     """Observer that knows when the worker is ready and whether any record is still in flight."""
 
-    def __init__(self, kinds: Sequence[ProcessorSpec], partitions: int, keys: AbstractSet[bytes]) -> None:
-        self._sources = {topic for kind in kinds for topic in kind.sources}
+    def __init__(self, specs: Sequence[ProcessorSpec], partitions: int, keys: AbstractSet[bytes]) -> None:
+        self._sources = {topic for spec in specs for topic in spec.sources}
         self._keys = keys
         self.missing = _Count()
-        self.missing.add(len(kinds) * partitions)
+        self.missing.add(len(specs) * partitions)
         self.work = _Count()
         self.outputs = _Count()
 
@@ -149,8 +149,8 @@ class _Worker(NullObserver):
         await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
-async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, viewer: Viewer) -> Report:
-    """Play *script* to a worker with the processors *kinds*, whose topics must exist; *viewer* shows progress.
+async def perform(config: WorkerConfig, specs: Sequence[ProcessorSpec], script: Script, viewer: Viewer) -> Report:
+    """Play *script* to a worker with the processors *specs*, whose topics must exist; *viewer* shows progress.
 
     Others may use the same topics: only decisions about sessions and devices of *script* count, and only their
     revocations are acknowledged.
@@ -160,13 +160,13 @@ async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Sc
     """
     report = Report()
     keys = {_record(topic, event).key or b"" for topic, event in (*script.before, *script.now)}
-    seen = _Worker(kinds, edge.partitions, keys)
-    if not edge.connection.embedded:
-        await start_group_at_end(edge.connection, edge.app_id, [topic for kind in kinds for topic in kind.sources])
+    seen = _Worker(specs, config.partitions, keys)
+    if not config.connection.embedded:
+        await start_group_at_end(config.connection, config.app_id, [topic for spec in specs for topic in spec.sources])
     async with (
-        follow_topics(edge.connection, WATCHED) as records,
-        open_writer(edge.connection) as writer,
-        _working(edge, kinds, seen) as unless_it_ends,
+        follow_topics(config.connection, WATCHED) as records,
+        open_writer(config.connection) as writer,
+        _working(config, specs, seen) as unless_it_ends,
     ):
         relevant = (record async for record in records if record.key in keys)
         watching = asyncio.ensure_future(_watch(relevant, writer, seen, report, viewer))
@@ -182,10 +182,10 @@ async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Sc
 
 @asynccontextmanager
 async def _working(
-    edge: WorkerConfig, kinds: Sequence[ProcessorSpec], seen: _Worker
+    config: WorkerConfig, specs: Sequence[ProcessorSpec], seen: _Worker
 ) -> AsyncIterator[Callable[[Coroutine[Any, Any, T]], Coroutine[Any, Any, T]]]:
     """Run a worker inside the block; yields a function that awaits a coroutine unless the worker ends first."""
-    app = build_app(edge, kinds, seen)
+    app = build_app(config, specs, seen)
     worker = asyncio.ensure_future(run_until_ended(app))
 
     async def unless_it_ends(coro: Coroutine[Any, Any, T]) -> T:
