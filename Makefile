@@ -102,7 +102,7 @@ format: $(INSTALLED) ## Bring the code into its form
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
 
-docs: $(INSTALLED) ## Write the generated parts of README.md, the runbook, DETECTIONS.md and CAPACITY.md anew
+docs: $(INSTALLED) ## Write the generated parts of all pages and the picture of the flow anew
 	$(BIN)/python -m pipeline.offline.docs.generate
 
 train: $(INSTALLED) ## Train the default model anew
