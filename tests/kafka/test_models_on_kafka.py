@@ -119,7 +119,7 @@ def test_a_promoted_model_decides_until_it_is_gone_back_from_and_every_event_is_
     fleet.settle()
 
     assert flow.decided_on() == dict.fromkeys(flow.sent, 1)
-    assert text == f"new-{fleet.name} is retired; {fleet.calm} decides again, where workers have it\n"
+    assert text == f"new-{fleet.name} is retired; {fleet.calm} decides again, on workers that have it\n"
     assert fleet.models_in_turn(flow.suffix) == everywhere(calm, new, calm)
 
 

@@ -14,7 +14,14 @@ import pytest
 
 from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
 from pipeline.offline.scenarios.playback import Timed, steady
-from schemas.topics import API_CALLS, DEAD_LETTERS, SESSION_CHALLENGES, SESSION_FINDINGS, SESSION_REVOCATIONS
+from schemas.topics import (
+    API_CALLS,
+    DEAD_LETTERS,
+    DEVICE_TELEMETRY,
+    SESSION_CHALLENGES,
+    SESSION_FINDINGS,
+    SESSION_REVOCATIONS,
+)
 from tests.support.model_workers import PARTITIONS, Fleet, apart, ended_in_order
 from tests.support.run_processors import topic_of
 from tests.support.samples import T0, auth, call, telemetry
@@ -38,7 +45,7 @@ def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(fleet:
     suffix, out = f"-{fleet.name}", tmp_path / "out"
     ana: dict[str, Any] = {"session_id": f"ana{suffix}", "principal_id": f"ana{suffix}"}
     fleet.begin(before=[(API_CALLS, call(**ana, records=6_000, sensitivity="restricted"))])
-    fleet.play(*apart(_households(suffix), 1_000 * GRID))
+    fleet.play(*apart(_households(suffix), 500 * GRID))
 
     since = datetime.fromtimestamp(fleet.begun / 1000, UTC).isoformat()
     where = ("--from-topics", "--since", since, "--partitions", str(PARTITIONS))
@@ -83,7 +90,16 @@ def _households(suffix: str) -> list[Timed]:
         event["event_id"] = f"e-{number}{suffix}"
     no_call = {"type": "api.call", "session_id": ben["session_id"], "occurred_at": T0 + 300_000}
     times = steady(PARTITIONS, T0, T0 + 60_000 * minutes.stop, suffix, every_ms=1_000 * GRID)
-    return [*((topic_of(event), event) for event in events), (API_CALLS, no_call), *times]
+    return [*((topic_of(event), event) for event in events), (API_CALLS, no_call), *_reported_before(times)]
+
+
+def _reported_before(times: Iterable[Timed]) -> Iterator[Timed]:
+    """Move each report of a device to one step before the call of the same time: which of the two a worker reads first
+    is chance.
+    """
+    for topic, event in times:
+        earlier = 500 * GRID if topic == DEVICE_TELEMETRY else 0
+        yield topic, event | {"occurred_at": event["occurred_at"] - earlier}
 
 
 def _by_session(suffix: str, said: Iterable[tuple[str, bytes]]) -> dict[tuple[str, str], list[str]]:
