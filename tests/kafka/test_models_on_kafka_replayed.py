@@ -94,9 +94,7 @@ def _households(suffix: str) -> list[Timed]:
 
 
 def _reported_before(times: Iterable[Timed]) -> Iterator[Timed]:
-    """Move each report of a device to one step before the call of the same time: which of the two a worker reads first
-    is chance.
-    """
+    """Move each report half a grid ahead of the call of its time: which of the two is read first is chance."""
     for topic, event in times:
         earlier = 500 * GRID if topic == DEVICE_TELEMETRY else 0
         yield topic, event | {"occurred_at": event["occurred_at"] - earlier}
