@@ -55,9 +55,9 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
             fields["note"] = DIFFERENT_ROLES
     else:
         settings = load()
-        rules = read_policy(policy or settings.policy_file)
+        applied_policy = read_policy(policy or settings.policy_file)
         models = ((first, roles), (second, others))
-        results = [_results(data, *model, rules, settings) for model in models]
+        results = [_results(data, *model, applied_policy, settings) for model in models]
         fields |= compare_results(results[0].by_session, results[1].by_session, Truths(truth_of(data)))
     if as_json:
         print_json(fields)

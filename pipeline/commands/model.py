@@ -68,7 +68,9 @@ def rollback() -> None:
     if first == settings.model:
         raise NothingPromotedError(f"no model was promoted: {first}, the configured model, decides")
     _send("retire", first)
-    before = f"{rest[0]} decides again, on workers that have it" if rest else "rules decide alone"
+    before = (
+        f"{rest[0]} decides again, on workers that have it" if rest else "no model decides any longer, only detections"
+    )
     click.echo(f"{first} is retired; {before}")
 
 

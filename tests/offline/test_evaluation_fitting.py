@@ -33,24 +33,24 @@ def test_weaker_evidence_adds_up_to_no_more_than_the_budget_allows(attacks: int,
     policy = parse_policy(toml(learned, ()))
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
-    dear = {level: [rule.severity in level for rule in DETECTIONS] for level in ("HIGH", "MEDIUM HIGH")}
+    dear = {level: [detection.severity in level for detection in DETECTIONS] for level in ("HIGH", "MEDIUM HIGH")}
     held = {level: (rows[~attack][:, : len(DETECTIONS)][:, chosen] > 0).any(axis=1) for level, chosen in dear.items()}
     assert (scores[~held["HIGH"]] >= policy.levels.high_raise).sum() <= 2
     left = max(5 - held["MEDIUM HIGH"].sum(), 5 // 2)
     assert (scores[~held["MEDIUM HIGH"]] >= policy.levels.medium_raise).sum() <= left
 
 
-@pytest.mark.parametrize("rule", DETECTIONS, ids=lambda rule: rule.id)
-def test_a_detection_alone_reaches_the_level_of_its_severity(rule: Detection) -> None:
+@pytest.mark.parametrize("detection", DETECTIONS, ids=lambda detection: detection.id)
+def test_a_detection_alone_reaches_the_level_of_its_severity(detection: Detection) -> None:
     rng = np.random.default_rng(3)
     rows = (rng.random((500, len(DETECTIONS) + len(BANDS))) < 0.05).astype(float)
 
     learned = learn(_of_people(rows, np.arange(500) < 50), 5000.0, Budget(), {"human"})
 
     policy = parse_policy(toml(learned, ()))
-    alone = score(policy.prior + policy.weights()[BIT[rule.id]])
+    alone = score(policy.prior + policy.weights()[BIT[detection.id]])
     level = next_level("LOW", alone, 0.0, policy.levels)
-    assert level == rule.severity or LEVELS.index(level) > LEVELS.index(rule.severity) > 0
+    assert level == detection.severity or LEVELS.index(level) > LEVELS.index(detection.severity) > 0
 
 
 def _of_people(rows: np.ndarray, attack: np.ndarray) -> Sessions:

@@ -20,54 +20,57 @@ A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight o
 """
 
 
-def weight(rule: Detection) -> float:
+def weight(detection: Detection) -> float:
     """The learned weight of a detection in log-odds, from the default policy."""
-    return _WEIGHTS[BIT[rule.id]]
+    return _WEIGHTS[BIT[detection.id]]
 
 
-def alone(rule: Detection) -> tuple[Level, float]:
+def alone(detection: Detection) -> tuple[Level, float]:
     """The level and score that a detection alone leads to with the default policy."""
-    value = score(_SHIPPED.prior + weight(rule))
+    value = score(_SHIPPED.prior + weight(detection))
     return next_level("LOW", value, 0.0, _SHIPPED.levels), value
 
 
-def snippet(rule: Detection) -> str:
+def snippet(detection: Detection) -> str:
     """The part of a policy file that configures the detection, with the default values."""
-    lines = [f"[detections.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
-    if rule.limits:
-        lines += [f"[detections.{rule.id}.limits]", *(f"{name} = {value}" for name, value in rule.limits.items())]
+    lines = [f"[detections.{detection.id}]", "enabled = true", f"weight = {weight(detection)}"]
+    if detection.limits:
+        lines += [
+            f"[detections.{detection.id}.limits]",
+            *(f"{name} = {value}" for name, value in detection.limits.items()),
+        ]
     return "\n".join(lines)
 
 
-def entry(rule: Detection) -> dict[str, Any]:
+def entry(detection: Detection) -> dict[str, Any]:
     """Everything about one detection, in plain values."""
-    level, value = alone(rule)
+    level, value = alone(detection)
     return {
-        "id": rule.id,
-        "text": rule.text,
-        "user_text": rule.user_text,
-        "severity": rule.severity,
-        "weight": weight(rule),
+        "id": detection.id,
+        "text": detection.text,
+        "user_text": detection.user_text,
+        "severity": detection.severity,
+        "weight": weight(detection),
         "alone": {"level": level, "score": value},
-        "counts_for": _duration(rule.hold_s),
-        "asks": _asks(rule),
-        "cleared_by_step_up": rule.cleared_by_step_up,
-        "clearing": rule.clearing,
-        "attack": {"version": ATTACK_VERSION, "techniques": list(rule.attack)},
-        "references": list(rule.references),
-        "needs": list(rule.needs),
-        "told_by": _told_by(rule),
-        "normal": rule.normal.format(**rule.limits),
-        "limits": dict(rule.limits),
-        "learning": _learning(rule),
-        "known_false_positives": rule.known_false_positives,
-        "policy": snippet(rule),
+        "counts_for": _duration(detection.hold_s),
+        "asks": _asks(detection),
+        "cleared_by_step_up": detection.cleared_by_step_up,
+        "clearing": detection.clearing,
+        "attack": {"version": ATTACK_VERSION, "techniques": list(detection.attack)},
+        "references": list(detection.references),
+        "needs": list(detection.needs),
+        "told_by": _reported_by(detection),
+        "normal": detection.normal.format(**detection.limits),
+        "limits": dict(detection.limits),
+        "learning": _learning(detection),
+        "known_false_positives": detection.known_false_positives,
+        "policy": snippet(detection),
     }
 
 
 def entries() -> list[dict[str, Any]]:
     """Every detection, in the order of the table."""
-    return [entry(rule) for rule in DETECTIONS]
+    return [entry(detection) for detection in DETECTIONS]
 
 
 def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
@@ -125,21 +128,21 @@ def _marked(name: str, text: str) -> str:
     return ", ".join(f"`{field}`" for field in text.split(", ")) if name == "needs" else text
 
 
-def _told_by(rule: Detection) -> str:
-    if not rule.signal:
+def _reported_by(detection: Detection) -> str:
+    if not detection.signal:
         return ""
-    signal = SIGNALS[SIGNAL_BIT[rule.signal]]
+    signal = SIGNALS[SIGNAL_BIT[detection.signal]]
     return f"the {signal.source} context: {signal.text}"
 
 
-def _asks(rule: Detection) -> str:
+def _asks(detection: Detection) -> str:
     """When the detection alone leads to a challenge, if not at once."""
     minutes = _SHIPPED.times.rollout_s / 60
-    return f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
+    return f"alone only after {minutes:g} minutes, in which a fleet may follow" if detection.fleet_may_follow else ""
 
 
-def _learning(rule: Detection) -> str:
-    return (rule.learning.__doc__ or _LEARNING).strip() if rule.learning else "none"
+def _learning(detection: Detection) -> str:
+    return (detection.learning.__doc__ or _LEARNING).strip() if detection.learning else "none"
 
 
 def _duration(seconds: float) -> str:

@@ -46,7 +46,7 @@ QUALITY: Final = (
     ("false revocations in 10,000 honest session-hours", "honest sessions revoked, in 10,000 hours"),
     ("false challenges in 1,000 honest session-hours", "honest people asked for a factor, in 1,000 hours"),
 )
-"""Rows of the evaluation that are shown, and what they are called where the evaluation is not at hand."""
+"""Rows of the evaluation that are shown, and their titles outside the evaluation."""
 
 MINUTE: Final = 60_000
 T: Final = 1_772_409_600_000
@@ -84,13 +84,13 @@ def all_topics() -> str:
 
 
 def quality() -> str:
-    """What the evaluation asked for and measured."""
+    """The goals and measurements of the evaluation."""
     measured = evaluation()
     return _table(("", "asked for", "measured"), [(title, *measured[row]) for row, title in QUALITY])
 
 
 def evaluation() -> Mapping[str, tuple[str, str]]:
-    """The rows of the evaluation's first table: what was asked for and what was measured, by name."""
+    """The rows of the evaluation's first table: goal and measurement by name."""
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", EVALUATION.read_text("utf-8"), re.MULTILINE)
     return {name: (asked, measured) for name, asked, measured in rows}
 

@@ -49,9 +49,9 @@ class Fitted:
     attacks: int
 
 
-def is_learned(rule: Detection) -> bool:
-    """Whether the weight of *rule* is learned; not if it only reports the result of a challenge."""
-    return rule.holds is not None or bool(rule.signal)
+def is_learned(detection: Detection) -> bool:
+    """Whether the weight of *detection* is learned; not if it only reports the result of a challenge."""
+    return detection.holds is not None or bool(detection.signal)
 
 
 def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -> Fitted:
@@ -96,9 +96,9 @@ def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -
 
 def _fitted_evidence(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
     """Log-odds of every detection and band, ``(len(DETECTIONS) + len(BANDS),)``."""
-    evidence = np.array([*(rule.weight for rule in DETECTIONS), *BAND_EXPECTED])
+    evidence = np.array([*(detection.weight for detection in DETECTIONS), *BAND_EXPECTED])
     bands = np.arange(len(evidence)) >= len(DETECTIONS)
-    learned = np.array([*(is_learned(rule) for rule in DETECTIONS), *(False for _ in BANDS)])
+    learned = np.array([*(is_learned(detection) for detection in DETECTIONS), *(False for _ in BANDS)])
     evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
     model_part = rows[:, bands] @ evidence[bands]
     evidence[learned] = fit(rows[:, learned], attack, evidence[learned], offset=model_part).evidence
@@ -106,7 +106,7 @@ def _fitted_evidence(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
 
 
 def _of_severity(*severities: str) -> NDArray[np.bool_]:
-    return np.array([*(rule.severity in severities for rule in DETECTIONS), *(False for _ in BANDS)])
+    return np.array([*(detection.severity in severities for detection in DETECTIONS), *(False for _ in BANDS)])
 
 
 def _without(rows: Floats, *severities: str) -> Floats:
@@ -146,7 +146,7 @@ def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: in
             "high_clear": max(standard.high_clear, raised),
         }
     )
-    weights = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
+    weights = {detection.id: float(weight) for detection, weight in zip(DETECTIONS, evidence, strict=False)}
     added = np.cumsum(evidence[len(DETECTIONS) :])
     return Fitted(prior, weights, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
 
@@ -167,6 +167,6 @@ def toml(fitted: Fitted, source: Sequence[str]) -> str:
         "[levels]",
         *(f"{name} = {value:g}" for name, value in levels.model_dump().items()),
     ]
-    for rule_id, weight in fitted.weights.items():
-        lines += ["", f"[detections.{rule_id}]", f"weight = {weight:g}"]
+    for detection_id, weight in fitted.weights.items():
+        lines += ["", f"[detections.{detection_id}]", f"weight = {weight:g}"]
     return "\n".join(lines) + "\n"

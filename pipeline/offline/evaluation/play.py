@@ -39,7 +39,7 @@ class Variant:
         if self.detections:
             return policy
         off = DetectionOverride(enabled=False)
-        disabled = {rule.id: off for rule in DETECTIONS if rule.holds is not None or rule.signal}
+        disabled = {detection.id: off for detection in DETECTIONS if detection.holds is not None or detection.signal}
         return policy.model_copy(update={"detections": {**policy.detections, **disabled}})
 
 
