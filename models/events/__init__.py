@@ -1,4 +1,4 @@
-"""Events as columns: the JSON reader of the fast path, decoded event types, and bit marks of what each event says.
+"""Events as columns: decoder of API calls, arrays of a decoded chunk, tables of what operations and contexts mean.
 
-A chunk of Kafka records becomes one `Columns` of arrays; strings are looked up once and kept as numbers.
+A chunk of Kafka records becomes arrays; each string is looked up once and stored as a number.
 """

@@ -1,7 +1,7 @@
-"""API calls, the bulk of all events, read in bulk: as numbers and places of texts, not as a dictionary each.
+"""Decoder of API calls, the bulk of all events: into numbers and places of texts, without a dictionary per call.
 
-A dictionary costs more than all else that is done to a call, and few calls are ever looked at as such. What
-`models.events.flat_json` does not take for plain goes through the one door of `schemas.decode`, as other events do.
+Making a dictionary costs more than the rest of the work on a call, and few calls are ever needed as one. Records that
+`models.events.flat_json` does not take as plain are decoded by `schemas.decode`, as other events are.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from schemas.topics import API_CALLS
 
 Ints = NDArray[np.int64]
 
-PLACE: Final = {name: place for place, name in enumerate(ApiCall.model_fields)}
-"""Which member of a scanned call is which."""
+FIELD_INDEX: Final = {name: place for place, name in enumerate(ApiCall.model_fields)}
+"""The column of each field in a scanned call."""
 _FORM: Final = form_of(ApiCall)
 
 
 class Calls(Sequence[ApiCallDict]):
-    """Calls of a chunk; one becomes a dictionary when it is asked for.
+    """Calls of a chunk; a call becomes a dictionary when it is indexed.
 
     Attributes:
-        read: those that were read in bulk.
-        rows: which of them each call is, ``(n,)``; -1 for one that was not.
-        others: what those are, by their place among the calls.
+        read: the calls that were read in bulk.
+        rows: the row of each call in *read*, ``(n,)``; -1 for a call that was not read in bulk.
+        others: the calls that were not read in bulk, by index.
     """
 
     def __init__(self, values: list[bytes], read: Scanned, rows: Ints, others: Mapping[int, ApiCallDict]) -> None:
@@ -52,14 +52,14 @@ class Calls(Sequence[ApiCallDict]):
         return decoder(API_CALLS).whole(self._values[index]) if other is None else other
 
     def event_id(self, index: int) -> str:
-        """The id of one, without reading the whole of it."""
+        """Return the id of the call at *index*, without decoding all of it."""
         other = self.others.get(index)
         if other is None:
-            return str(self.read.spans.text_at(int(self.rows[index]), PLACE["event_id"]))
+            return str(self.read.spans.text_at(int(self.rows[index]), FIELD_INDEX["event_id"]))
         return str(other["event_id"])
 
     def chosen(self, indexes: Sequence[int]) -> Calls:
-        """The calls at *indexes*, in that order."""
+        """Return the calls at *indexes*, in that order."""
         others = {place: self.others[index] for place, index in enumerate(indexes) if index in self.others}
         return Calls([self._values[index] for index in indexes], self.read, self.rows[indexes], others)
 
@@ -72,7 +72,7 @@ def read_calls(
     limits: Limits = DEFAULT_LIMITS,
     tenants: Tenants | None = None,
 ) -> Decoded[ApiCallDict]:
-    """What `schemas.decode.decode_chunk` makes of records of API calls, as :class:`Calls`.
+    """Decode records of API calls as `schemas.decode.decode_chunk` does, into :class:`Calls`.
 
     Raises `ValueError` as it does: compiled code would read beyond the shorter list.
     """
@@ -81,11 +81,11 @@ def read_calls(
     texts = [value or b"" for value in values]
     read = scan(_FORM, texts)
     plain = read.plain & (read.sizes <= limits.max_bytes)
-    plain &= equal_texts(read.spans.columns(PLACE["session_id"]), spans_of(keys))
-    plain &= read.numbers[:, PLACE["occurred_at"]] <= now_ms + limits.ahead_ms(API_CALLS)
+    plain &= equal_texts(read.spans.columns(FIELD_INDEX["session_id"]), spans_of(keys))
+    plain &= read.numbers[:, FIELD_INDEX["occurred_at"]] <= now_ms + limits.ahead_ms(API_CALLS)
     if tenants is not None:
-        vouched = spans_of([named[0] if len(named) == 1 else None for named in tenants])
-        plain &= equal_texts(read.spans.columns(PLACE["tenant"]), vouched)
+        header_tenants = spans_of([named[0] if len(named) == 1 else None for named in tenants])
+        plain &= equal_texts(read.spans.columns(FIELD_INDEX["tenant"]), header_tenants)
     if plain.all():
         return Decoded(Calls(texts, read, np.arange(len(texts)), {}), list(range(len(texts))), [])
     rest = np.flatnonzero(~plain).tolist()
@@ -96,13 +96,13 @@ def read_calls(
         limits=limits,
         tenants=None if tenants is None else [tenants[at] for at in rest],
     )
-    return _together(texts, read, plain, rest, decoded)
+    return _merged(texts, read, plain, rest, decoded)
 
 
-def _together(
+def _merged(
     texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded[ApiCallDict]
 ) -> Decoded[Any]:
-    """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
+    """Merge the *plain* records that were *read* with the *rest*, which were *decoded* one by one."""
     events = {rest[place]: event for place, event in zip(decoded.places, decoded.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])
     others = {index: events[place] for index, place in enumerate(places) if place in events}

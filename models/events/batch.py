@@ -1,6 +1,6 @@
-"""A chunk of decoded events as arrays: what the fold is given.
+"""Arrays of a chunk of decoded events: the input of the fold.
 
-An event becomes a record for each thing it tells of (:class:`ByKind`); what it does not carry is 0 there.
+An event becomes a record for each group of fields of its kind (:class:`FieldsByKind`); an absent field is 0 there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Structs = NDArray[Any]
 
 
 class Kind(IntEnum):
-    """What sort of event a line of the chunk is."""
+    """Kind of the events of a chunk."""
 
     TICK = 0
     AUTH = 1
@@ -34,7 +34,7 @@ class Kind(IntEnum):
 
 
 CLIENT: Final = ("network", "prefix", "ua", "family", "ja4", "token", "key", "device")
-"""Fingerprints of the client, in the order of a row's ``client``; the network is its number."""
+"""Fingerprints of the client, in the order of the column ``client`` of a row; the network is its AS number."""
 NETWORK, PREFIX, UA, FAMILY, JA4, TOKEN, KEY, DEVICE = range(len(CLIENT))
 IDENTITY: Final = np.dtype(
     [
@@ -47,7 +47,7 @@ IDENTITY: Final = np.dtype(
         ("software", "u1"),
     ]
 )
-"""What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
+"""Strings that identify session and client, as numbers; they are the same for hours, so they are cached."""
 ACTIVITY: Final = np.dtype(
     [
         ("operation", "<u8"),
@@ -59,9 +59,9 @@ ACTIVITY: Final = np.dtype(
         ("writing", "?"),
     ]
 )
-"""What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
+"""What an API call does, as numbers; *called* is the operation by its name alone, as roles use it."""
 CLIENT_FIELDS: Final = np.dtype([("identity", IDENTITY), ("place", "<f4", (2,))])
-"""What auth events and API calls tell of who is there; the place is NaN where it is not known."""
+"""Session and client of auth events and API calls; the place is latitude and longitude, NaN if unknown."""
 CALL_FIELDS: Final = np.dtype(
     [
         ("act", ACTIVITY),
@@ -73,13 +73,13 @@ CALL_FIELDS: Final = np.dtype(
         ("refused", "?"),
     ]
 )
-"""What an API call did, and how it was answered."""
+"""What an API call did, and its result."""
 AUTH_FIELDS: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
 VERDICT_FIELDS: Final = np.dtype([("confirmed", "?")])
 
 
 class FieldsByKind(NamedTuple):
-    """What the events of a chunk tell, ``(n,)`` each, or ``(0,)`` for what their kind does not tell."""
+    """Fields of the events of a chunk, ``(n,)`` each, or ``(0,)`` for groups that their kind does not have."""
 
     client: Structs
     auth: Structs
@@ -95,7 +95,7 @@ NOTHING: Final = FieldsByKind(
 
 @dataclass(slots=True)
 class Batch:
-    """One chunk as columns; all of one kind."""
+    """Events of one kind as columns: ``(n,)`` hashes of session keys and event ids, times in ms, and fields."""
 
     events: Sequence[Event]
     kind: Kind
@@ -108,12 +108,12 @@ class Batch:
         return len(self.events)
 
     def event_id(self, place: int) -> str:
-        """The id of the event at *place* in order of arrival, without reading the whole of it again."""
+        """Return the id of the event at *place* in order of arrival, without decoding it again."""
         events = self.events
         return events.event_id(place) if isinstance(events, Calls) else str(events[place]["event_id"])
 
     def take(self, chosen: NDArray[np.int64]) -> Batch:
-        """The same batch with only the *chosen* events, in that order."""
+        """Return the batch of only the *chosen* events, in that order."""
         indexes = chosen.tolist()
         if isinstance(self.events, Calls):
             events: Sequence[Event] = self.events.chosen(indexes)
@@ -124,7 +124,7 @@ class Batch:
 
 
 def merged(events: Sequence[Event], parts: Sequence[tuple[Ints, Batch]]) -> Batch:
-    """One batch of all *events* from those of parts of them, and the places that each part has among them."""
+    """Return one batch of all *events* from *parts*: the places of a part among the events, and its batch."""
     first = parts[0][1]
     n, fields_by_kind = (
         len(events),

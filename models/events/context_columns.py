@@ -1,4 +1,4 @@
-"""What ``session.context`` messages say of device, principal, relatives and network, as numbers."""
+"""Columns of ``session.context`` messages: device, principal, related sessions and network as numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CONTEXT_FIELDS: Final = np.dtype(
 
 
 def context_columns(events: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    """What each of *events* says, ``(n,)`` of :data:`CONTEXT_TOLD`; 0 for what it does not say."""
+    """Return *events* as records of :data:`CONTEXT_FIELDS`, ``(n,)``; 0 for absent fields."""
     values = np.zeros(len(events), CONTEXT_FIELDS)
     values["source"] = [SOURCE[event["source"]] for event in events]
     values["fallen"] = [event["relation"] == "ancestor_revoked" for event in events]
@@ -66,7 +66,7 @@ def context_columns(events: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
 
 
 def posture_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    """Posture facts as bits: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``; malware above them."""
+    """Return posture as bits: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``; malware above them."""
     n = len(events)
     bits = np.zeros(n, np.uint32)
     for index, name in enumerate(POSTURE_FLAGS):
@@ -84,7 +84,7 @@ def posture_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[An
 
 
 def principal_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    """What the principal context said: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``."""
+    """Return the fields of the principal context: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``."""
     known = np.zeros(len(events), np.uint8)
     for index, name in enumerate(KNOWN_FLAGS):
         for row, event in enumerate(events):

@@ -1,8 +1,8 @@
-"""What contexts tell a session in one word each: a table, one row a signal, a bit in the session's row.
+"""Table of the signals that contexts send to sessions: one row per signal, one bit in the row of a session.
 
-A context knows what one session cannot: what its device was yesterday, what its principal usually does, who
-else failed from its network. Each message of a context may say which of its signals hold now; a signal it
-does not name no longer holds. A message without the member ``signals`` leaves them as they were.
+A context knows what one session cannot know: the earlier state of its device, what its principal usually does, who else
+failed to sign in from its network. A message of a context may list which of its signals hold now; a signal that is not
+listed no longer holds. A message without the field ``signals`` leaves them unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Source = Literal["device", "principal", "lineage", "network"]
 
 
 class Signal(NamedTuple):
-    """A word a context may say: *name*, the context that says it, and what it means."""
+    """A signal: its *name* on the wire, the context that sends it, and what it means."""
 
     name: str
     source: Source
@@ -55,28 +55,28 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("blinding_usual", "principal", "its principal changes what is audited regularly"),
     Signal("sharing_usual", "principal", "its principal lets others outside in regularly"),
 )  # fmt: skip
-"""A signal's place is its bit in session rows: new ones go to the end."""
+"""The index of a signal is its bit in session rows: new signals go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
 
 
 def packed(names: Iterable[str]) -> int:
-    """The signals *names* as bits; a name nobody knows (of a newer version) says nothing."""
+    """Return the signals *names* as bits; an unknown name (of a newer version) is ignored."""
     return sum(1 << SIGNAL_BIT[name] for name in set(names) if name in SIGNAL_BIT)
 
 
 def has_signal(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
-    """Whether the signal *name* is among the *bits*, ``(n,)``."""
+    """Return whether the signal *name* is among the *bits*, ``(n,)``."""
     answer: NDArray[np.bool_] = bits >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
     return answer
 
 
 def bits_of(source: str) -> int:
-    """All signals of one *source* as bits."""
+    """Return all signals of one *source* as bits."""
     return packed(signal.name for signal in SIGNALS if signal.source == source)
 
 
 def signal_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    """What ``session.context`` events say in signals, and which of them say anything."""
+    """Return the signals of ``session.context`` events, and which events list any."""
     messages = [event.get("signals") for event in events]
     return {
         "signals": np.array([packed(names or ()) for names in messages], np.uint64),

@@ -26,11 +26,11 @@ from models.events.flat_json_schema import (
     INTEGER,
     KIND,
     LEAST,
-    LENGTH_AT,
+    LENGTH_SHIFT,
+    MAX_FIELDS,
     MEMBER_COLUMNS,
     MOST,
-    MOST_MEMBERS,
-    SHIFT,
+    SLOT_SHIFT,
     TEXT,
     WORD_COLUMNS,
     Form,
@@ -43,28 +43,28 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 ABSENT: Final = -1
-"""The length of a text that is not there, or null."""
-_MOST_DIGITS: Final = 15
-"""A whole number of so many digits is exact as a double, and so is a power of ten up to it: one rounding."""
-_TENS: Final = 10.0 ** np.arange(_MOST_DIGITS + 1)
+"""The length of a text that is absent or null."""
+_MAX_DIGITS: Final = 15
+"""So many digits are exact as a double, and so is a power of ten up to it: a division rounds once."""
+_TENS: Final = 10.0 ** np.arange(_MAX_DIGITS + 1)
 _QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (np.uint8(ord(name)) for name in '"{}:,-.09')
 _SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(name)) for name in " \t\n\r")
 _SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
 _QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(name)) * EACH_BYTE for name in '"\\ ')
 _NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(number, "little")) for number in (b"null", b"true", b"fals"))
 _FOUR: Final = np.uint64(0xFFFFFFFF)
-_NOBODY: Final = np.uint64(0)
+_NO_BITS: Final = np.uint64(0)
 _signed: Final = cast("Callable[[Any], int]", np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """*n* records of a form with *m* members, as they were read.
+    """*n* records of a form with *m* fields, as they were read.
 
     Attributes:
-        spans: where each member's text or number is, ``(n, m)``; the length is `ABSENT` where there is none.
-        numbers: the numbers, ``(n, m)``; NaN where there is none.
-        plain: which records were read, ``(n,)``; what is told of the others means nothing.
+        spans: the place of the text or number of each field, ``(n, m)``; the length is `ABSENT` for an absent field.
+        numbers: the numbers, ``(n, m)``; NaN for a field without a number.
+        plain: which records were read, ``(n,)``; the values of the others have no meaning.
         sizes: bytes of each record, ``(n,)``.
     """
 
@@ -74,13 +74,13 @@ class Scanned:
     sizes: Ints
 
     def take(self, chosen: Bools) -> Scanned:
-        """The *chosen* records."""
+        """Return the *chosen* records."""
         spans = Spans(self.spans.text, self.spans.starts[chosen], self.spans.lengths[chosen])
         return Scanned(spans, self.numbers[chosen], self.plain[chosen], self.sizes[chosen])
 
 
 def scan(form: Form, values: Sequence[bytes]) -> Scanned:
-    """Read *values*, each on its own: a NUL, which no JSON holds, keeps what runs over in its record."""
+    """Read *values*, each on its own: a NUL, which JSON may not contain, ends each, so none runs into the next."""
     text = np.frombuffer(b"\0".join(values) + PADDING, np.uint8)
     sizes = np.fromiter(map(len, values), np.int64, len(values))
     ends = np.cumsum(sizes + 1)
@@ -106,18 +106,18 @@ def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
     numbers: Floats,
     plain: Bools,
 ) -> None:
-    usual = np.full(MOST_MEMBERS, -1, np.int64)
+    usual = np.full(MAX_FIELDS, -1, np.int64)
     begin = text
-    for this_number in range(ends.size):
+    for record in range(ends.size):
         at = _blank(begin)
         at = at + 1 if byte(at) == _OPEN else 0
-        seen, unsignedinteger, place = _NOBODY, _NOBODY, 0
+        seen, present, place = _NO_BITS, _NO_BITS, 0
         while at != 0:
-            # Most often a record has its members in the places where they were in the one before.
+            # Most records have their fields in the same order as the record before.
             member, at = _name(words, slots, factor, _blank(at), usual[place])
             usual[place] = member
-            place = min(place + 1, MOST_MEMBERS - 1)
-            bit = np.uint64(1) << np.uint64(member) if member >= 0 else _NOBODY
+            place = min(place + 1, MAX_FIELDS - 1)
+            bit = np.uint64(1) << np.uint64(member) if member >= 0 else _NO_BITS
             if at == 0 or seen & bit != 0:
                 break
             seen |= bit
@@ -125,25 +125,23 @@ def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
             if after == 0:
                 break
             if member >= 0:
-                starts[this_number, member], lengths[this_number, member], numbers[this_number, member] = (
+                starts[record, member], lengths[record, member], numbers[record, member] = (
                     at - text,
                     length,
                     number,
                 )
-                unsignedinteger |= bit if length >= 0 else _NOBODY
+                present |= bit if length >= 0 else _NO_BITS
             at = _blank(after)
             if byte(at) == _CLOSE:
-                plain[this_number] = (
-                    _blank(at + 1) == text + ends[this_number] - 1 and unsignedinteger & needed == needed
-                )
+                plain[record] = _blank(at + 1) == text + ends[record] - 1 and present & needed == needed
                 break
             at = at + 1 if byte(at) == _COMMA else 0
-        begin = text + ends[this_number]
+        begin = text + ends[record]
 
 
 @compiled
 def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tuple[int, int]:
-    """The member whose name is *at*, perhaps the *usual* one, -1 if unknown; where its value is, or 0."""
+    """Return the field named *at* (the *usual* one is tried first), -1 if unknown; and where its value is, or 0."""
     if byte(at) != _QUOTE:
         return -1, 0
     at += 1
@@ -153,8 +151,8 @@ def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tup
         end = _text_end(at)
         if end == 0:
             return -1, 0
-        mark = first_word(at, end - at) ^ np.uint64(end - at) << LENGTH_AT
-        member = _signed(word(slots + 8 * _signed((mark * factor) >> SHIFT)))
+        mark = first_word(at, end - at) ^ np.uint64(end - at) << LENGTH_SHIFT
+        member = _signed(word(slots + 8 * _signed((mark * factor) >> SLOT_SHIFT)))
         if member >= 0 and not _is_word(words, member, at, end - at):
             member = -1
     at = _blank(end + 1)
@@ -165,7 +163,7 @@ def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tup
 def _value(  # noqa: PLR0911 - one for each thing a value can be
     members: int, words: int, member: int, at: int
 ) -> tuple[int, int, int, float]:
-    """Where the value is, how long, where it ends (0 if not plain or not *member*'s), and its number."""
+    """Return where the value starts, its length, its end (0 if not plain or not valid for *member*), and its number."""
     first = byte(at)
     if first == _QUOTE:
         at += 1
@@ -202,34 +200,34 @@ def _blank(at: int) -> int:
 
 @compiled
 def _text_end(at: int) -> int:
-    """Where the closing quote is of the text that begins *at*; 0 where something comes before it."""
+    """Return the address of the quote that closes the text starting *at*; 0 if the text is not plain."""
     stops = _stops(word(at))
     while stops == 0:
         at += 8
         stops = _stops(word(at))
     lowest = (stops & (~stops + np.uint64(1))) >> np.uint64(7)
-    at += _signed((((lowest - np.uint64(1)) & EACH_BYTE) * EACH_BYTE) >> LENGTH_AT)
+    at += _signed((((lowest - np.uint64(1)) & EACH_BYTE) * EACH_BYTE) >> LENGTH_SHIFT)
     return at if byte(at) == _QUOTE else 0
 
 
 @compiled
-def _stops(word8: np.uint64) -> np.uint64:
-    """The highest bit of the first byte of *told* at which a plain text ends, and perhaps of some behind it.
+def _stops(loaded: np.uint64) -> np.uint64:
+    """Return the highest bit of the first byte of *loaded* at which a plain text ends, and perhaps of later bytes.
 
-    Quote, backslash, below blank, beyond ASCII: a byte is found by what is borrowed from it (Mycroft's test).
+    A text ends at a quote, a backslash, below blank or beyond ASCII; bytes are found by Mycroft's borrow test.
     """
-    quotes, escapes = word8 ^ _QUOTES, word8 ^ _ESCAPES
-    below = (quotes - EACH_BYTE) & ~quotes | (escapes - EACH_BYTE) & ~escapes | (word8 - _SPACES) & ~word8
-    return (below | word8) & HIGH_BITS
+    quotes, escapes = loaded ^ _QUOTES, loaded ^ _ESCAPES
+    below = (quotes - EACH_BYTE) & ~quotes | (escapes - EACH_BYTE) & ~escapes | (loaded - _SPACES) & ~loaded
+    return (below | loaded) & HIGH_BITS
 
 
 @compiled
 def _number(at: int) -> tuple[int, float, bool]:
-    """Where the number ends that begins *at* (0 if not plain), what it is, and whether it is a whole one."""
+    """Return the end of the number that starts *at* (0 if not plain), its value, and whether it is a whole number."""
     negative = byte(at) == _MINUS
     at += _signed(negative)
     first, whole = at, np.int64(0)
-    while _ZERO <= byte(at) <= _NINE and at - first <= _MOST_DIGITS:
+    while _ZERO <= byte(at) <= _NINE and at - first <= _MAX_DIGITS:
         whole = whole * 10 + _signed(byte(at)) - 48
         at += 1
     digits, decimals = at - first, 0
@@ -238,14 +236,14 @@ def _number(at: int) -> tuple[int, float, bool]:
     if byte(at) == _POINT:
         at += 1
         first = at
-        while _ZERO <= byte(at) <= _NINE and at - first <= _MOST_DIGITS:
+        while _ZERO <= byte(at) <= _NINE and at - first <= _MAX_DIGITS:
             whole = whole * 10 + _signed(byte(at)) - 48
             at += 1
         decimals = at - first
         if decimals == 0:
             return 0, 0.0, False
-    # An exponent is left to others, and whether a zero below zero is a whole number.
-    if digits + decimals > _MOST_DIGITS or byte(at) == _SMALL_E or byte(at) == _BIG_E or (negative and whole == 0):
+    # An exponent, and whether -0 is a whole number, is left to the other reader.
+    if digits + decimals > _MAX_DIGITS or byte(at) == _SMALL_E or byte(at) == _BIG_E or (negative and whole == 0):
         return 0, 0.0, False
     number = whole / _TENS[decimals]
     return at, -number if negative else number, decimals == 0

@@ -1,6 +1,6 @@
-"""What a flat message may hold, in numbers that compiled code can look things up in: taken from its model.
+"""Tables of the fields of a flat message, which compiled code can read, derived from its model.
 
-The model stays the one definition of the message; here it is only told otherwise.
+The model stays the one definition of the message; these tables are another form of it.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 TEXT, CAPITALS, INTEGER, NUMBER = range(4)
-"""Kinds of member: text, text of capital letters alone, a whole number, any number."""
+"""Kinds of field: text, text of capital letters only, a whole number, any number."""
 _KINDS: Final = {"str": TEXT, "literal": TEXT, "int": INTEGER, "float": NUMBER}
 _CAPITALS: Final = {"^[A-Z]{2}$": 2}
-"""Patterns that are understood, and how many capital letters each means."""
+"""Supported patterns, and how many capital letters each requires."""
 _UNDERSTOOD: Final = {"type", "metadata", "min_length", "max_length", "ge", "le", "pattern", "expected"}
 _UNBOUNDED: Final = 2**62
 _SLOT_BITS: Final = 7
-SHIFT: Final = np.uint64(64 - _SLOT_BITS)
-LENGTH_AT: Final = np.uint64(56)
-_LONGEST: Final = 16
-MOST_MEMBERS: Final = 64
+SLOT_SHIFT: Final = np.uint64(64 - _SLOT_BITS)
+LENGTH_SHIFT: Final = np.uint64(56)
+_MAX_WORD_BYTES: Final = 16
+MAX_FIELDS: Final = 64
 
 
 class Form(NamedTuple):
-    """The members of a message, a number each, in the order of the model.
+    """The fields of a message, numbered in the order of the model.
 
     Attributes:
         members: a row for each, ``(m, 5)``: see the columns below.
-        words: members' names, then the texts that members with choices may be, ``(w, 3)``: length, first
+        words: names of fields, then the choices of fields that have choices, ``(w, 3)``: length, first
             eight bytes and last eight, little end first; a shorter one is its bytes and zeros, twice.
-        slots: the member whose name comes to this place, -1 for none, ``(128,)``.
-        factor: what makes those places differ.
-        needed: a bit for each member that must be there.
+        slots: hash table from the hash of a name to the number of its field, -1 for none, ``(128,)``.
+        factor: multiplier of that hash, chosen so that no two names collide.
+        needed: a bit for each required field.
     """
 
     members: Ints
@@ -52,18 +52,18 @@ KIND, LEAST, MOST, FIRST_CHOICE, END_CHOICE = range(5)
 MEMBER_COLUMNS: Final = 5
 WORD_COLUMNS: Final = 3
 """Columns of `Form.members`: the kind, the bounds of a number or of a text's length,
-and which of the words are its choices; none if it may be any text."""
+and the range of *words* that are its choices, empty for free text."""
 
 
 def form_of(model: type[BaseModel]) -> Form:
-    """The form of *model*.
+    """Return the tables of *model*.
 
     Raises:
-        TypeError: a member is neither text nor a number, or bounded by what is not understood here.
+        TypeError: a field is neither text nor a number, or has a constraint that is not supported here.
     """
     fields = _fields(model.__pydantic_core_schema__)
-    if len(fields) > MOST_MEMBERS:
-        raise TypeError(f"{model.__name__} has {len(fields)} members, at most {MOST_MEMBERS} are read in bulk")
+    if len(fields) > MAX_FIELDS:
+        raise TypeError(f"{model.__name__} has {len(fields)} members, at most {MAX_FIELDS} are read in bulk")
     words = [_word(name) for name in fields]
     factor, slots = _slots(words)
     members = []
@@ -77,7 +77,7 @@ def form_of(model: type[BaseModel]) -> Form:
 
 
 def _fields(schema: Any) -> dict[str, Any]:
-    """The members that a model's core schema tells, however it is wrapped."""
+    """Return the fields in the core schema of a model, however it is wrapped."""
     while schema["type"] != "model-fields":
         schema = schema["schema"]
     fields: dict[str, Any] = schema["fields"]
@@ -85,7 +85,7 @@ def _fields(schema: Any) -> dict[str, Any]:
 
 
 def _leaf(name: str, schema: Any) -> Any:
-    """What a value must be that is there and not null."""
+    """Return the schema of a value that is present and not null."""
     while schema["type"] in {"default", "nullable", "function-before"}:
         schema = schema["schema"]
     patterned = schema.get("pattern")
@@ -108,16 +108,16 @@ def _bounds(leaf: Any) -> tuple[int, int]:
 
 def _word(text: str) -> tuple[int, int, int]:
     payload = text.encode()
-    if not 0 < len(payload) <= _LONGEST:
-        raise TypeError(f"{text!r}: names and choices of at most {_LONGEST} bytes are read in bulk")
+    if not 0 < len(payload) <= _MAX_WORD_BYTES:
+        raise TypeError(f"{text!r}: names and choices of at most {_MAX_WORD_BYTES} bytes are read in bulk")
     return len(payload), int.from_bytes(payload[:8], "little"), int.from_bytes(payload[-8:], "little")
 
 
 def _slots(words: list[tuple[int, int, int]]) -> tuple[int, Ints]:
-    """The first odd factor that gives each of *words* a slot of its own, and who is in which slot."""
+    """Return the first odd factor that gives each of *words* a slot of its own, and the table of slots."""
     for factor in count(0x9E3779B97F4A7C15, 2):
-        marks = [(first ^ length << int(LENGTH_AT)) * factor % 2**64 for length, first, _ in words]
-        places = [mark >> int(SHIFT) for mark in marks]
+        marks = [(first ^ length << int(LENGTH_SHIFT)) * factor % 2**64 for length, first, _ in words]
+        places = [mark >> int(SLOT_SHIFT) for mark in marks]
         if len(set(places)) == len(places):
             slots = np.full(1 << _SLOT_BITS, -1, np.int64)
             slots[places] = np.arange(len(places))

@@ -1,4 +1,4 @@
-"""Networks: which one answers for an event, which hide who uses them, and which lie inside of one's own."""
+"""Names of networks: the one whose conduct counts for an event, those that hide their users, and private ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from models.events.columns import network_name
 
 HIDING: Final = frozenset({"vpn", "hosting", "tor"})
-"""Kinds of network whose addresses say nothing of where their users are."""
+"""Kinds of network whose addresses do not show where their users are."""
 _INSIDE: Final = tuple(
     map(
         ip_network,
@@ -27,14 +27,14 @@ _INSIDE: Final = tuple(
         ),
     )
 )
-"""RFC 1918, 6598, 1122, 3927, 4193, 4291: an address seen from inside, as behind a NAT or a private link."""
+"""RFC 1918, 6598, 1122, 3927, 4193, 4291: addresses seen from inside, as behind a NAT or on a private link."""
 
 
 def network_of(event: Mapping[str, Any]) -> str | None:
-    """The network whose conduct counts for *event*: small enough that its users have something in common.
+    """Return the network whose conduct counts for *event*: small enough that its users have something in common.
 
-    A provider of homes has thousands of strangers behind one number, so there it is the address's prefix.
-    Whoever hides in a data centre or a VPN changes prefixes freely, so there it is the number.
+    A provider of homes has thousands of unrelated users behind one AS number, so there it is the prefix of the address.
+    A user who hides in a data centre or a VPN changes prefixes freely, so there it is the AS number.
     """
     if event["network_type"] in HIDING and event["asn"] is not None:
         return network_name(None, event["asn"])
@@ -43,7 +43,7 @@ def network_of(event: Mapping[str, Any]) -> str | None:
 
 @lru_cache(maxsize=10_000)
 def is_inside(ip: str | None) -> bool:
-    """Whether *ip* is an address that the Internet does not route: it names no network to be away from."""
+    """Return whether *ip* is an address that the Internet does not route, and so does not name a network."""
     if ip is None:
         return False
     try:

@@ -1,8 +1,8 @@
-"""What an operation does to trust, one table a class; names are route templates or ``service:Action``.
+"""Tables of what operations do to trust, one table per class; names are route templates or ``service:Action``.
 
-The first three stages are the chain an intruder walks: make a credential, widen a right, blind the audit
-(ATT&CK T1098.001, T1098.003, T1562.008). A class holds what the makers of an interface say that an action
-does (AWS: its Service Authorization Reference), not what one recording happened to use.
+The first three stages are the chain that an intruder follows: create a credential, widen a right, blind the audit
+(ATT&CK T1098.001, T1098.003, T1562.008). A class holds what the documentation of an interface states that an
+action does (AWS: its Service Authorization Reference), not what one recording happened to use.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from models.events.routes import Step, step_of
 
 
 class Stage(IntEnum):
-    """What a call does to trust; 0 is every other operation, the first three are the privilege chain.
+    """What a call does to trust; 0 is every other operation, 1 to 3 are the privilege chain.
 
-    EXPOSE is a grant whose grantee is outside, so it counts as a grant too. SECRET asks for one secret,
-    SECRET_LIST for several. These two, and BLIND, are told of denied calls as well: what was tried says as
-    much as what was done.
+    EXPOSE is a grant to an outsider, so it counts as a grant too. SECRET asks for one secret, SECRET_LIST for several.
+    These two and BLIND count for denied calls as well: an attempt is as informative as a success.
     """
 
     NONE = 0
@@ -110,7 +109,7 @@ _STAGES: Final[dict[Stage, tuple[str, ...]]] = {
     ),
 }
 PRIVILEGE: Final[dict[str, Stage]] = {name: stage for stage, names in _STAGES.items() for name in names}
-"""The operations with a stage of the chain that are known by name."""
+"""Operations with a stage of the chain, by their whole name."""
 _STEPS: Final[dict[Step | None, Stage]] = {
     None: Stage.NONE,
     "create": Stage.CREATE,
@@ -156,7 +155,7 @@ SHARES: Final = frozenset(
         "POST /files/{id}/permissions",
     }
 )
-"""Operations that may let somebody outside in: they do where a call is said to be on ``restricted`` data."""
+"""Operations that may give outsiders access: they do if the call is labelled as on ``restricted`` data."""
 
 SECRETS: Final[dict[str, Stage]] = {
     "secretsmanager:GetSecretValue": Stage.SECRET,
@@ -172,7 +171,7 @@ SECRETS: Final[dict[str, Stage]] = {
     "GET /secrets/{id}": Stage.SECRET,
     "GET /credentials/{id}": Stage.SECRET,
 }
-"""Operations that give out secrets, where the call is said to be on sensitive data (T1555.006, T1552)."""
+"""Operations that return secrets, if the call is labelled as on sensitive data (T1555.006, T1552)."""
 
 COMMANDS: Final = frozenset(
     {
@@ -190,7 +189,7 @@ COMMANDS: Final = frozenset(
         "POST /hosts/{id}/sessions",
     }
 )
-"""Operations that run what their caller wants on a machine that serves others (T1651, T1648, T1021.007)."""
+"""Operations that run code of the caller on a machine that serves others (T1651, T1648, T1021.007)."""
 
 _SENSITIVE: Final = ("confidential", "restricted")
 _POWERFUL: Final = re.compile(
@@ -199,7 +198,7 @@ _POWERFUL: Final = re.compile(
 
 
 def is_powerful(scopes: Iterable[str]) -> bool:
-    """Whether one of *scopes* (RFC 6749 §3.3) rules over others, judged by its name.
+    """Return whether one of *scopes* (RFC 6749 §3.3) gives power over others, judged by its name.
 
     >>> is_powerful(["openid", "admin:org"]), is_powerful(["mail.read"])
     (True, False)
@@ -208,7 +207,7 @@ def is_powerful(scopes: Iterable[str]) -> bool:
 
 
 def chain_stage(operation: str) -> Stage:
-    """The stage of the privilege chain: by its whole name, else by the words of its route.
+    """Return the stage of the privilege chain: by the whole name, else by the words of the route.
 
     >>> chain_stage("iam:CreateUser"), chain_stage("PUT /users/{id}/groups")
     (<Stage.CREATE: 1>, <Stage.GRANT: 2>)
@@ -218,7 +217,7 @@ def chain_stage(operation: str) -> Stage:
 
 
 def stage_of(operation: str, sensitivity: str | None) -> Stage:
-    """What a call of *operation* does to trust if it succeeds.
+    """Return what a call of *operation* does to trust if it succeeds.
 
     >>> stage_of("s3:PutBucketPolicy", "internal"), stage_of("s3:PutBucketPolicy", "restricted")
     (<Stage.NONE: 0>, <Stage.EXPOSE: 4>)
@@ -231,11 +230,11 @@ def stage_of(operation: str, sensitivity: str | None) -> Stage:
 
 
 def stages_of(operation: str) -> set[Stage]:
-    """What calls of *operation* may do to trust, without regard to the data: for a history of names alone."""
+    """Return what calls of *operation* may do to trust on any data: for a history that has names only."""
     shares = {Stage.EXPOSE} if operation in SHARES else set()
     return (shares | {chain_stage(operation)}) - {Stage.NONE}
 
 
 def is_guarded(operation: str, sensitivity: str | None) -> bool:
-    """Whether using *operation* is worth remembering: restricted data, trust itself, or others' machines."""
+    """Return whether use of *operation* is worth storing: restricted data, trust itself, or machines of others."""
     return sensitivity == "restricted" or operation in COMMANDS or chain_stage(operation) is not Stage.NONE

@@ -1,8 +1,8 @@
-"""What the route of a call does to trust, read from its method and the words of its path.
+"""Classifier of routes: what a call does to trust, from its method and the words of its path.
 
-Interfaces name the same things alike: `POST /api-keys`, `PUT /users/{id}/groups`, `DELETE /audit/sinks/{id}`.
-A word counts only where everything before it in the path is known too, so that `POST /orders/{id}/tokens` and
-`PUT /hiking/trails/{id}` are none of it.
+Interfaces name the same things in the same way: `POST /api-keys`, `PUT /users/{id}/groups`, `DELETE /audit/sinks/{id}`.
+A word counts only if every word before it in the path is known too, so `POST /orders/{id}/tokens` and
+`PUT /hiking/trails/{id}` are not classified.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _HOLDERS: Final = frozenset(
         "user-groups",
     }
 )
-"""Who has credentials and rights."""
+"""Holders of credentials and rights."""
 _CREDENTIALS: Final = frozenset(
     {
         "access-keys",
@@ -92,7 +92,7 @@ _RIGHTS: Final = frozenset(
         "users",
     }
 )
-"""What widens a right where somebody holds it: alone, a policy may be an insurance, a member anybody's."""
+"""Words that widen a right under a holder. Alone, a policy may be an insurance and a member anyone."""
 _RIGHTS_ANYWHERE: Final = frozenset(
     {
         "access-policies",
@@ -142,7 +142,7 @@ _OF_LOGS: Final = frozenset(
         "trails",
     }
 )
-"""What makes a log be kept, under a word of `_LOGS`."""
+"""Words under one of `_LOGS` that decide whether a log is written."""
 
 _ROUTE: Final = re.compile(r"([A-Z]+) (/[^?#\s]*)")
 _VERSION: Final = re.compile(r"v[0-9][0-9a-z.]*")
@@ -151,7 +151,7 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 @lru_cache(maxsize=4096)
 def step_of(operation: str) -> Step | None:
-    """The step of the privilege chain that *operation* takes; `None`: none, or its name is no route.
+    """Return the step of the privilege chain that *operation* takes; `None` for none, or if its name is not a route.
 
     >>> step_of("POST /v1/apiKeys"), step_of("PUT /users/{id}/avatar")
     ('create', None)
@@ -173,17 +173,17 @@ def step_of(operation: str) -> Step | None:
 
 
 def _word(segment: str) -> str:
-    """A segment in lower case with hyphens; empty for a parameter."""
+    """Return a segment in lower case with hyphens; empty for a parameter."""
     return "" if segment[0] in "{:<*" else _HUMP.sub("-", segment).replace("_", "-").lower()
 
 
 def _creates(before: list[str], word: str) -> bool:
-    """A user of an organisation, a credential of anybody."""
+    """Return whether a POST to *word* creates a user of an organisation or a credential."""
     return _AROUND.issuperset(before) if word == "users" else word in _CREDENTIALS and _is_known(before)
 
 
 def _grants(before: list[str], word: str, *, alone: bool) -> bool:
-    """A right for its holder. *alone*: one thing is meant by its id: a role itself is changed."""
+    """Return whether a write to *word* grants a right. *alone*: the path ends in an id, so it changes a role itself."""
     if not _is_known(before):
         return False
     held = bool(before) and before[-1] in _HOLDERS and before[-1] != "me"

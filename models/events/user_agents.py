@@ -1,6 +1,6 @@
-"""What kind of program a ``User-Agent`` (RFC 9110 §10.1.5) names: one table, looked up once for each string.
+"""Table of the kinds of program that a ``User-Agent`` (RFC 9110 §10.1.5) can name.
 
-Words are looked for without regard to case; the first kind that has one in the string wins.
+Words are searched for without regard to case; the first kind with a word in the string wins.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _TOOLS: Final = (
     "roadtools",
     "evilginx",
 )
-"""What scripts call with; a browser without a window counts among them."""
+"""Programs that scripts use; a browser without a window counts among them."""
 _LIBRARIES: Final = ("okhttp/", "cfnetwork/", "dalvik/", "alamofire/", "dart/", "dart:io")
-"""What apps of handsets call with, after their user has signed in with the handset's browser."""
+"""Libraries that apps on handsets use, after their user signed in with the browser of the handset."""
 _BROWSERS: Final = ("mozilla/", "firefox/", "chrome/", "safari/", "opera/", "edg/")
 _HANDSETS: Final = ("iphone", "ipad", "android", "dalvik/", "windows phone")
 KINDS: Final = ((TOOL, _TOOLS), (LIBRARY, _LIBRARIES), (BROWSER, _BROWSERS))
@@ -51,7 +51,7 @@ KINDS: Final = ((TOOL, _TOOLS), (LIBRARY, _LIBRARIES), (BROWSER, _BROWSERS))
 
 @lru_cache(maxsize=4096)
 def software_of(user_agent: str | None) -> int:
-    """The kind of program, and whether it is on a handset.
+    """Return the kind of program, plus `HANDSET` if it runs on a handset.
 
     >>> software_of("curl/8.5.0") == TOOL
     True

@@ -77,7 +77,7 @@ _DEEPEST: Final = 100
 Row = tuple[Any, ...]
 FIELDS: Final = tuple(ApiCall.model_fields)
 INDEX: Final = {name: index for index, name in enumerate(FIELDS)}
-_IDENTITY: Final = itemgetter(*(INDEX[name] for name in columns_module._WHO))
+_IDENTITY: Final = itemgetter(*(INDEX[name] for name in columns_module._IDENTITY_NAMES))
 _ACTIVITY: Final = itemgetter(*(INDEX[name] for name in columns_module._ACT))
 
 
@@ -159,8 +159,8 @@ class RowColumns(Columns):
             self._identities.lookup(list(zip(*_IDENTITY(columns), strict=True))) if rows else np.zeros(0, IDENTITY)
         )
         act = self._acts.lookup(list(zip(*_ACTIVITY(columns), strict=True))) if rows else np.zeros(0, ACTIVITY)
-        client = columns_module._client_told(identity, numbers("asn"), numbers("latitude"), numbers("longitude"))
-        call = columns_module._call_told(
+        client = columns_module._client_fields(identity, numbers("asn"), numbers("latitude"), numbers("longitude"))
+        call = columns_module._call_fields(
             act, hash_ids(columns[INDEX["resource"]]), numbers("status"), numbers("bytes_out"), numbers("records")
         )
         ids = hash_ids(columns[INDEX["event_id"]])

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from models.events.api_calls import PLACE, Calls, read_calls
+from models.events.api_calls import FIELD_INDEX, Calls, read_calls
 from models.events.batch import Batch
 from models.events.columns import Columns
 from models.events.flat_json import scan
@@ -262,7 +262,7 @@ def test_a_decimal_is_the_double_nearest_to_it(digits: int, decimals: int) -> No
     text = text if decimals == 0 else f"{text[:-decimals]}.{text[-decimals:]}"
     number = float(text)
 
-    read = scan(FORM, [b'{"latitude":' + text.encode() + b"}"]).numbers[0, PLACE["latitude"]]
+    read = scan(FORM, [b'{"latitude":' + text.encode() + b"}"]).numbers[0, FIELD_INDEX["latitude"]]
 
     within = abs(number) <= 90 and len(text.replace(".", "")) <= 15
     assert math.isnan(read) if not within else read == number
