@@ -152,7 +152,7 @@ def _count_alike(ja4: str | None, fingerprints: Counter[str | None]) -> int:
 
 
 def _notify(event: NetworkActivityDict, user: NetworkUser, others: int, out: OutcomeBuilder) -> None:
-    members = {
+    fields = {
         "type": "session.context",
         "event_id": derived_id(event["event_id"], "~w"),
         "occurred_at": event["occurred_at"],
@@ -162,4 +162,4 @@ def _notify(event: NetworkActivityDict, user: NetworkUser, others: int, out: Out
         "signals": user.signals,
         "network_principals": others,
     }
-    out.send(message(SESSION_CONTEXT, user.session_id, members))
+    out.send(message(SESSION_CONTEXT, user.session_id, fields))

@@ -71,7 +71,7 @@ def _notify_users(network: DeviceNetwork, event: DeviceTelemetryDict | SessionBi
     for principal_id, user in network.users.items():
         if network.names and not set(network.names) & set(user.notified_of):
             network.users[principal_id] = DeviceUser(user.session_id, network.names)
-            members = {
+            fields = {
                 "type": "principal.activity",
                 "event_id": derived_id(event["event_id"], "~a"),
                 "occurred_at": event["occurred_at"],
@@ -84,4 +84,4 @@ def _notify_users(network: DeviceNetwork, event: DeviceTelemetryDict | SessionBi
                 "ip": network.ip,
                 "asn": network.asn,
             }
-            out.send(message(PRINCIPAL_ACTIVITY, principal_id, members))
+            out.send(message(PRINCIPAL_ACTIVITY, principal_id, fields))

@@ -168,7 +168,7 @@ def _is_newest(device: DeviceState, event: DeviceReport) -> bool:
 def _is_alive(device: DeviceState, event: DeviceReport, *, is_newest: bool) -> bool:
     """Whether a report shows that its device is reporting now.
 
-    Without a count, reports after a clock was set back cannot be told from late ones, so those show it too, and so do
+    Without a count, reports after a clock was set back look like late ones, so those show it too, and so do
     those of a device whose count and clock started again. A report that is known to be old, or comes twice, does not.
     """
     counts = _counts(device, event)
@@ -236,7 +236,7 @@ def _notify(device: DeviceState, event: Event, session_id: str, out: OutcomeBuil
         at_ms=max(device.heard_at, event["occurred_at"]),
         bound_at=device.sessions[session_id],
     )
-    members = {
+    fields = {
         "type": "session.context",
         "event_id": derived_id(event["event_id"], "~d"),
         "occurred_at": event["occurred_at"],
@@ -249,4 +249,4 @@ def _notify(device: DeviceState, event: Event, session_id: str, out: OutcomeBuil
         "signals": signals,
         "details": details or None,
     }
-    out.send(message(SESSION_CONTEXT, session_id, members))
+    out.send(message(SESSION_CONTEXT, session_id, fields))

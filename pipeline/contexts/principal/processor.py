@@ -202,11 +202,11 @@ def _notify(
 ) -> None:
     """Send the session of *event* what is usual, the fields in *context*, and all signals of the principal context."""
     factor_signals, details = principal_factors.signals(principal.factors, event)
-    members = context | {
+    fields = context | {
         "signals": [*factor_signals, *network_signals, *principal.usage.signals(event, peers)],
         "details": details or None,
     }
-    out.send(message(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
+    out.send(message(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | fields))
 
 
 def _release(principal: PrincipalState, releases: Iterable[Release], out: OutcomeBuilder) -> bool:

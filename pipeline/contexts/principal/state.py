@@ -81,7 +81,7 @@ class PrincipalState:
         known: for each of :data:`KNOWN_ATTRIBUTES`, the known values.
         location: that of the newest event that has one, or nothing.
         factors: changes of its authentication factors.
-        suppressions: false positives that stay quiet.
+        suppressions: detections that do not count for it, as false positives.
         anonymisers: how a person hid its network, and the session from which that was learned.
         workload: what kind of workload its credentials were issued for; "" for all others.
         homes: the networks where a workload is at home, and the session from which that was learned; "" if the

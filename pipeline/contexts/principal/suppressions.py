@@ -1,4 +1,4 @@
-"""Suppressions of a principal: detections that were called false positives and stay quiet in all of its sessions."""
+"""Suppressions of a principal: detections that were called false positives and do not count in any of its sessions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def notify(suppressions: Suppressions, event: EventHead, out: OutcomeBuilder) ->
         for detection in fields["detections"] if fields["expires_at"] > event["occurred_at"] else ():
             muted[detection] = max(fields["expires_at"], muted.get(detection, 0))
     if muted:
-        members = {
+        context = {
             "type": "session.context",
             "event_id": derived_id(event["event_id"], _ID_SUFFIX),
             "occurred_at": event["occurred_at"],
@@ -52,7 +52,7 @@ def notify(suppressions: Suppressions, event: EventHead, out: OutcomeBuilder) ->
             "source": "feedback",
             "muted": _longest(muted),
         }
-        out.send(message(SESSION_CONTEXT, event["session_id"], members))
+        out.send(message(SESSION_CONTEXT, event["session_id"], context))
 
 
 def expire(suppressions: Suppressions, at_ms: int, out: OutcomeBuilder) -> bool:
