@@ -25,7 +25,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "demo": Entry("Watch attacks being detected and sessions revoked, without Kafka."),
+    "demo": Entry("Watch attacks detected and sessions revoked, without Kafka."),
     "worker": Entry("Join the events in Kafka and decide, until stopped."),
     "transmitter": Entry("Send decisions to identity providers by Shared Signals."),
     "replay": Entry("Run a recording through a worker's processors, without Kafka."),

@@ -38,7 +38,7 @@ PRINCIPALS: Final = 60
 BEFORE_MS: Final = 20 * 60_000
 
 
-@click.command("demo", short_help="Watch attacks being detected and sessions revoked, without Kafka.")
+@click.command("demo", short_help="Watch attacks detected and sessions revoked, without Kafka.")
 @click.option("--broker", metavar="HOST:PORT", help="A real Kafka to use; missing topics are created.")
 @as_json
 def command(*, broker: str | None, as_json: bool) -> int:
