@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from pipeline.kafka.app import WorkerConfig
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.partitioner import partition_of
+from pipeline.offline.docs.pictures import excerpt
 from pipeline.offline.scenarios import playback
 from pipeline.offline.scenarios.demo import DemoError, Report, Script, perform, quantile
 from pipeline.offline.scenarios.scenario import Expectation, Scenario, find_directory
 from pipeline.processing.processor import Outcome, ProcessorSpec, Record
 from schemas.events import EVENT_TYPES
 from schemas.topics import TOPICS
+from tests.docs.test_readme import picture_lines
 from tests.support.counting_processor import SOURCES, Counting
 
 NOW = 1_772_409_600_000
@@ -47,6 +50,13 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
     for part in ("ana-a1 HIGH revoke device_rooted", "events a second", "event to command p50"):
         assert any(part in line for line in lines), part
     assert max(map(len, done.stdout.splitlines())) <= console.WIDTH
+    assert _conclusions(picture_lines()) == _conclusions(excerpt(done.stdout)), "run `python -m pipeline.offline.docs.pictures`"
+
+
+def _conclusions(lines: list[str]) -> set[str]:
+    """What is the same each time in *lines*: who reached which level, the tokens, the last line; no times, no order."""
+    decisions = {" ".join(line.split()[1:5]).rstrip(",…") for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)}
+    return decisions | {" ".join(line.split()) for line in lines if line.startswith("✔")}
 
 
 # --- What goes wrong ---

@@ -171,6 +171,7 @@ def _coloured(word: str) -> str:
 
 
 if __name__ == "__main__":
-    done = run(["session-risk", "demo"], check=True, capture_output=True, text=True)  # noqa: S607 - that of the venv
+    program = Path(sys.executable).with_name("session-risk")
+    done = run([program, "demo"], check=True, capture_output=True, text=True)
     DEMO.write_text(terminal(excerpt(done.stdout)), "utf-8")
     sys.stdout.write(f"wrote {DEMO}\n")
