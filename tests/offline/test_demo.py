@@ -50,7 +50,9 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
     for part in ("ana-a1 HIGH revoke device_rooted", "events a second", "event to command p50"):
         assert any(part in line for line in lines), part
     assert max(map(len, done.stdout.splitlines())) <= console.WIDTH
-    assert _conclusions(picture_lines()) == _conclusions(excerpt(done.stdout)), "run `python -m pipeline.offline.docs.pictures`"
+    assert _conclusions(picture_lines()) == _conclusions(excerpt(done.stdout)), (
+        "run `python -m pipeline.offline.docs.pictures`"
+    )
 
 
 def _conclusions(lines: list[str]) -> set[str]:
