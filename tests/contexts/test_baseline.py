@@ -206,7 +206,7 @@ def test_the_names_used_last_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "days", "told"),
+    ("names", "days", "signals"),
     [
         (["iam:CreateAccessKey", "iam:AttachUserPolicy"], REGULAR_DAYS, ["chains_usual"]),
         (["iam:CreateAccessKey", "iam:AttachUserPolicy"], REGULAR_DAYS - 1, []),
@@ -218,14 +218,14 @@ def test_the_names_used_last_are_kept() -> None:
         (["ec2:ModifyImageAttribute"], REGULAR_DAYS - 1, []),
     ],
 )
-def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: int, told: list[str]) -> None:
+def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: int, signals: list[str]) -> None:
     uses = UsageHistory()
     for day in range(days):
         uses.add([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
         uses.add([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
 
     event: Any = activity(0, session_id="s-new") | {"occurred_at": MONDAY + 30 * DAY_MS}
-    assert uses.signals(event, PeerUsage()) == told
+    assert uses.signals(event, PeerUsage()) == signals
 
 
 def begun(number: int, apart: int = 0) -> PeerUsage:

@@ -116,7 +116,7 @@ HONEST: list[tuple[str, Reports]] = [
     ("one report of a fast clock comes late", numbered((3600, 0), (4200, 9000), (12_700, 9100))),
     ("the count starts anew", counted((0, 0, 9), (900, 900, 10), (910, 910, 0))),
     ("reports have no count, and come late", [(0, 0, {}), (7200, 7200, {}), (300, 7201, {})]),
-    ("a slow device is told the time of its proof", [(0, 3600, {"attested_at": T0 + 3_590_000})]),
+    ("a slow device attests by the time of the server", [(0, 3600, {"attested_at": T0 + 3_590_000})]),
     ("a proof is a little ahead", [(0, 0, {"attested_at": T0 + 290_000})]),
 ]
 

@@ -22,7 +22,7 @@ def phones(number: int, at: float, apart: float = 1, **members: Any) -> list[Eve
     return [telemetry(at + apart * n, device_id=f"phone-{n}", **members) for n in range(number)]
 
 
-def spoken(one: Player, device_id: str, at: float) -> list[str]:
+def signals_when_bound(one: Player, device_id: str, at: float) -> list[str]:
     """The signals that a session gets when it is bound to the device."""
     sent = one.play(binding(at, device_id=device_id, session_id=f"on-{device_id}-{at}"))
     return list(of(sent, topics.SESSION_CONTEXT)[0]["signals"])
@@ -177,4 +177,4 @@ def test_a_session_that_begins_after_the_change_is_not_notified_of_it(at: float)
     player = Player(device_context())
     player.each(telemetry(0, device_id="phone-1", **GOOD), telemetry(60, device_id="phone-1", **BAD))
 
-    assert spoken(player, "phone-1", at) == []
+    assert signals_when_bound(player, "phone-1", at) == []

@@ -21,7 +21,7 @@ from tests.support.run_processors import Desk, Event, Said, by_key, chunks, of, 
 from tests.support.samples import auth, call
 
 OLD, NEW = sample_roles(1), sample_roles(2)
-ALL_TOLD = "low_features_share = 1.0"
+EVERY_VECTOR = "low_features_share = 1.0"
 _SEEN = [FEATURE_NAMES.index(name) for name in SEQUENCE]
 
 
@@ -44,7 +44,7 @@ class Odd(Sequence):
         return np.full(len(scores), 3, np.uint8)
 
 
-def desk(champions: Roles | None, challengers: Roles | None, policy: str = ALL_TOLD) -> Desk:
+def desk(champions: Roles | None, challengers: Roles | None, policy: str = EVERY_VECTOR) -> Desk:
     this_desk = Desk(policy, Sequence())
     this_desk.active.roles = champions
     this_desk.active.challengers = (Challenger(Sequence(), challengers),)
@@ -57,14 +57,14 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
     return read(one.messages)
 
 
-def shadows(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
+def shadows(sent: list[Said]) -> dict[tuple[str, str], list[Event]]:
     """The shadow records, in order within each session."""
-    return by_key([message for message in said if message.topic == SESSION_SHADOW])
+    return by_key([message for message in sent if message.topic == SESSION_SHADOW])
 
 
-def scores(said: list[Said], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
+def scores(sent: list[Said], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
     """What was scored, event by event, by the champion or the challenger."""
-    events = of(said, SESSION_SHADOW, session_id)
+    events = of(sent, SESSION_SHADOW, session_id)
     return [(event["caused_by"], event[whose]["score"]) for event in events]
 
 
@@ -84,7 +84,7 @@ def test_a_challenger_scores_every_event_as_it_would_as_champion(
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=40)
 def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(events: list[Event], cuts: set[int]) -> None:
-    policy = f"{ALL_TOLD}\n{BUSY}"
+    policy = f"{EVERY_VECTOR}\n{BUSY}"
     whole, cut = (played(desk(OLD, NEW, policy), events, at) for at in (set(range(1, 41)), cuts))
 
     assert shadows(cut) == shadows(whole)
@@ -110,8 +110,8 @@ def test_one_with_the_champions_roles_sees_the_champions_vectors() -> None:
     this_desk.play(auth(0))
     this_desk.play(*(call(at, operation=f"GET /{'xz'[at % 2]}") for at in range(1, 20)))
 
-    saids = read(this_desk.messages)
-    assert scores(saids, "challenger") == scores(saids, "champion")
+    sent = read(this_desk.messages)
+    assert scores(sent, "challenger") == scores(sent, "champion")
 
 
 CLERKS = one_role(("GET /x", "GET /z"), {})
@@ -141,7 +141,7 @@ def test_a_live_session_starts_afresh_for_the_roles_of_a_challenger_that_is_load
 
 
 def test_role_state_of_a_session_that_is_over_does_not_affect_the_next_one_in_its_row() -> None:
-    policy = f"{ALL_TOLD}\n[times]\nidle_s = 150"
+    policy = f"{EVERY_VECTOR}\n[times]\nidle_s = 150"
     this_desk = desk(SMITHS, CLERKS, policy)
     this_desk.each(*(call(at, operation="iam:CreateAccessKey") for at in range(1, 20)))
     this_desk.each(*(call(at, operation="GET /x", session_id="s-2") for at in (300, 400)))

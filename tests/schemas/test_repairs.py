@@ -33,8 +33,8 @@ MODELS: dict[str, type[Event]] = {
 }
 
 
-def decode(topic: str, *told: dict[str, Any]) -> Decoded[Any]:
-    values = [json.dumps({**SMALL[topic], **members}).encode() for members in told]
+def decode(topic: str, *events: dict[str, Any]) -> Decoded[Any]:
+    values = [json.dumps({**SMALL[topic], **members}).encode() for members in events]
     return decode_chunk(topic, values, None, now_ms=NOW)
 
 
@@ -46,7 +46,7 @@ def kept(topic: str, **members: Any) -> dict[str, Any]:
     return {name: event[name] for name in members}
 
 
-MENDS = [
+REPAIRS = [
     (API_CALLS, "user_agent", "x" * 600, "x" * 512),
     (API_CALLS, "user_agent", 7, "7"),
     (API_CALLS, "country", "de", "DE"),
@@ -97,10 +97,10 @@ MENDS = [
 ]
 
 
-@pytest.mark.parametrize(("topic", "member", "told", "becomes"), MENDS)
-def test_a_wrong_value_is_cut_read_as_meant_or_left_out(topic: str, member: str, told: Any, becomes: Any) -> None:
-    assert kept(topic, **{member: told}) == {member: becomes}
-    assert decode(topic, {member: told}).repaired == [Repaired(0, (member,))]
+@pytest.mark.parametrize(("topic", "name", "value", "repaired"), REPAIRS)
+def test_a_wrong_value_is_cut_read_as_meant_or_left_out(topic: str, name: str, value: Any, repaired: Any) -> None:
+    assert kept(topic, **{name: value}) == {name: repaired}
+    assert decode(topic, {name: value}).repaired == [Repaired(0, (name,))]
 
 
 REFUSED = [
@@ -220,8 +220,8 @@ def wrongs(draw: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
 
 @settings(max_examples=400)
 @given(wrongs())
-def test_no_value_of_an_optional_field_loses_an_event(told: tuple[str, dict[str, Any]]) -> None:
-    topic, members = told
+def test_no_value_of_an_optional_field_loses_an_event(wrong_event: tuple[str, dict[str, Any]]) -> None:
+    topic, members = wrong_event
     value = json.dumps({**SMALL[topic], **members}).encode()
     if b"\\ud" in value:
         return
