@@ -47,7 +47,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("unfamiliar_use", "principal", "used a scope or sensitive operation new to its principal"),
     Signal("unfamiliar_tool", "principal", "used a tool new to its agent"),
     Signal("chains_usual", "principal", "its principal makes credentials and widens rights regularly"),
-    Signal("parent_at_risk", "lineage", "the session it was born from is at MEDIUM or HIGH"),
+    Signal("parent_at_risk", "lineage", "its parent session is at MEDIUM or HIGH"),
     Signal(
         "unheard_use", "principal",
         "used a sensitive operation or a tool that is new to its principal and that the model does not know",
@@ -66,8 +66,8 @@ def packed(names: Iterable[str]) -> int:
 
 def has_signal(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
     """Return whether the signal *name* is among the *bits*, ``(n,)``."""
-    answer: NDArray[np.bool_] = bits >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
-    return answer
+    found: NDArray[np.bool_] = bits >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
+    return found
 
 
 def bits_of(source: str) -> int:

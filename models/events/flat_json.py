@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from models.events.flat_json_schema import (
     CAPITALS,
     END_CHOICE,
+    FIELD_COLUMNS,
     FIRST_CHOICE,
     INTEGER,
     KIND,
-    LEAST,
     LENGTH_SHIFT,
+    LOWER,
     MAX_FIELDS,
-    MEMBER_COLUMNS,
-    MOST,
     SLOT_SHIFT,
     TEXT,
+    UPPER,
     WORD_COLUMNS,
     Form,
     Ints,
@@ -84,17 +84,17 @@ def scan(form: Form, values: Sequence[bytes]) -> Scanned:
     text = np.frombuffer(b"\0".join(values) + PADDING, np.uint8)
     sizes = np.fromiter(map(len, values), np.int64, len(values))
     ends = np.cumsum(sizes + 1)
-    shape = len(values), len(form.members)
+    shape = len(values), len(form.fields)
     starts, lengths = np.zeros(shape, np.int64), np.full(shape, ABSENT)
     numbers, plain = np.full(shape, np.nan), np.zeros(len(values), np.bool_)
-    tables = form.members.ctypes.data, form.words.ctypes.data, form.slots.ctypes.data
+    tables = form.fields.ctypes.data, form.words.ctypes.data, form.slots.ctypes.data
     _scan(*tables, form.factor, form.needed, text.ctypes.data, ends, starts, lengths, numbers, plain)
     return Scanned(Spans(text, starts, lengths), numbers, plain, sizes)
 
 
 @compiled
 def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    members: int,
+    fields: int,
     words: int,
     slots: int,
     factor: np.uint64,
@@ -114,22 +114,19 @@ def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
         seen, present, place = _NO_BITS, _NO_BITS, 0
         while at != 0:
             # Most records have their fields in the same order as the record before.
-            member, at = _name(words, slots, factor, _blank(at), usual[place])
-            usual[place] = member
+            field, at = _name(words, slots, factor, _blank(at), usual[place])
+            usual[place] = field
             place = min(place + 1, MAX_FIELDS - 1)
-            bit = np.uint64(1) << np.uint64(member) if member >= 0 else _NO_BITS
+            bit = np.uint64(1) << np.uint64(field) if field >= 0 else _NO_BITS
             if at == 0 or seen & bit != 0:
                 break
             seen |= bit
-            at, length, after, number = _value(members, words, member, at)
+            at, length, after, number = _value(fields, words, field, at)
             if after == 0:
                 break
-            if member >= 0:
-                starts[record, member], lengths[record, member], numbers[record, member] = (
-                    at - text,
-                    length,
-                    number,
-                )
+            if field >= 0:
+                starts[record, field], lengths[record, field] = at - text, length
+                numbers[record, field] = number
                 present |= bit if length >= 0 else _NO_BITS
             at = _blank(after)
             if byte(at) == _CLOSE:
@@ -145,43 +142,43 @@ def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tup
     if byte(at) != _QUOTE:
         return -1, 0
     at += 1
-    member = usual
-    end = at + _signed(_entry(words, WORD_COLUMNS, member, 0)) if member >= 0 else at
-    if member < 0 or byte(end) != _QUOTE or not _is_word(words, member, at, end - at):
+    field = usual
+    end = at + _signed(_entry(words, WORD_COLUMNS, field, 0)) if field >= 0 else at
+    if field < 0 or byte(end) != _QUOTE or not _is_word(words, field, at, end - at):
         end = _text_end(at)
         if end == 0:
             return -1, 0
         mark = first_word(at, end - at) ^ np.uint64(end - at) << LENGTH_SHIFT
-        member = _signed(word(slots + 8 * _signed((mark * factor) >> SLOT_SHIFT)))
-        if member >= 0 and not _is_word(words, member, at, end - at):
-            member = -1
+        field = _signed(word(slots + 8 * _signed((mark * factor) >> SLOT_SHIFT)))
+        if field >= 0 and not _is_word(words, field, at, end - at):
+            field = -1
     at = _blank(end + 1)
-    return member, _blank(at + 1) if byte(at) == _COLON else 0
+    return field, _blank(at + 1) if byte(at) == _COLON else 0
 
 
 @compiled
 def _value(  # noqa: PLR0911 - one for each thing a value can be
-    members: int, words: int, member: int, at: int
+    fields: int, words: int, field: int, at: int
 ) -> tuple[int, int, int, float]:
-    """Return where the value starts, its length, its end (0 if not plain or not valid for *member*), and its number."""
+    """Return where the value starts, its length, its end (0 if not plain or not valid for *field*), and its number."""
     first = byte(at)
     if first == _QUOTE:
         at += 1
         end = _text_end(at)
-        if end == 0 or (member >= 0 and not _is_text(members, words, member, at, end - at)):
+        if end == 0 or (field >= 0 and not _is_text(fields, words, field, at, end - at)):
             return at, 0, 0, np.nan
         return at, end - at, end + 1, np.nan
     if first == _MINUS or _ZERO <= first <= _NINE:
         end, number, whole = _number(at)
-        if end == 0 or (member >= 0 and not _is_number(members, member, number, whole)):
+        if end == 0 or (field >= 0 and not _is_number(fields, field, number, whole)):
             return at, 0, 0, number
         return at, end - at, end, number
     four = word(at) & _FOUR
     if four == _NULL:
         return at, ABSENT, at + 4, np.nan
-    if member < 0 and four == _TRUE:
+    if field < 0 and four == _TRUE:
         return at, 4, at + 4, np.nan
-    if member < 0 and four == _FALS and byte(at + 4) == _SMALL_E:
+    if field < 0 and four == _FALS and byte(at + 4) == _SMALL_E:
         return at, 5, at + 5, np.nan
     return at, ABSENT, 0, np.nan
 
@@ -259,29 +256,29 @@ def _is_word(words: int, word_number: int, at: int, length: int) -> bool:
 
 
 @compiled
-def _of(members: int, member: int, column: int) -> int:
-    return _signed(_entry(members, MEMBER_COLUMNS, member, column))
+def _of(fields: int, field: int, column: int) -> int:
+    return _signed(_entry(fields, FIELD_COLUMNS, field, column))
 
 
 @compiled
-def _is_text(members: int, words: int, member: int, at: int, length: int) -> bool:
-    kind = _of(members, member, KIND)
+def _is_text(fields: int, words: int, field: int, at: int, length: int) -> bool:
+    kind = _of(fields, field, KIND)
     if kind == CAPITALS:
         for place in range(length):
             if not 0x41 <= byte(at + place) <= 0x5A:
                 return False
     elif kind != TEXT:
         return False
-    first, end = _of(members, member, FIRST_CHOICE), _of(members, member, END_CHOICE)
+    first, end = _of(fields, field, FIRST_CHOICE), _of(fields, field, END_CHOICE)
     for number in range(first, end):
         if _is_word(words, number, at, length):
             return True
-    return bool(first == end and _of(members, member, LEAST) <= length <= _of(members, member, MOST))
+    return bool(first == end and _of(fields, field, LOWER) <= length <= _of(fields, field, UPPER))
 
 
 @compiled
-def _is_number(members: int, member: int, number: float, whole: bool) -> bool:  # noqa: FBT001 - compiled code calls by position
-    kind = _of(members, member, KIND)
+def _is_number(fields: int, field: int, number: float, whole: bool) -> bool:  # noqa: FBT001 - compiled code calls by position
+    kind = _of(fields, field, KIND)
     if kind < INTEGER or (kind == INTEGER and not whole):
         return False
-    return bool(_of(members, member, LEAST) <= number <= _of(members, member, MOST))
+    return bool(_of(fields, field, LOWER) <= number <= _of(fields, field, UPPER))

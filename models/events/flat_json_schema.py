@@ -33,7 +33,7 @@ class Form(NamedTuple):
     """The fields of a message, numbered in the order of the model.
 
     Attributes:
-        members: a row for each, ``(m, 5)``: see the columns below.
+        fields: a row for each, ``(m, 5)``: see the columns below.
         words: names of fields, then the choices of fields that have choices, ``(w, 3)``: length, first
             eight bytes and last eight, little end first; a shorter one is its bytes and zeros, twice.
         slots: hash table from the hash of a name to the number of its field, -1 for none, ``(128,)``.
@@ -41,17 +41,17 @@ class Form(NamedTuple):
         needed: a bit for each required field.
     """
 
-    members: Ints
+    fields: Ints
     words: Words
     slots: Ints
     factor: np.uint64
     needed: np.uint64
 
 
-KIND, LEAST, MOST, FIRST_CHOICE, END_CHOICE = range(5)
-MEMBER_COLUMNS: Final = 5
+KIND, LOWER, UPPER, FIRST_CHOICE, END_CHOICE = range(5)
+FIELD_COLUMNS: Final = 5
 WORD_COLUMNS: Final = 3
-"""Columns of `Form.members`: the kind, the bounds of a number or of a text's length,
+"""Columns of `Form.fields`: the kind, the bounds of a number or of a text's length,
 and the range of *words* that are its choices, empty for free text."""
 
 
@@ -63,17 +63,17 @@ def form_of(model: type[BaseModel]) -> Form:
     """
     fields = _fields(model.__pydantic_core_schema__)
     if len(fields) > MAX_FIELDS:
-        raise TypeError(f"{model.__name__} has {len(fields)} members, at most {MAX_FIELDS} are read in bulk")
+        raise TypeError(f"{model.__name__} has {len(fields)} fields, at most {MAX_FIELDS} are read in bulk")
     words = [_word(name) for name in fields]
     factor, slots = _slots(words)
-    members = []
+    rows = []
     for name, field in fields.items():
         leaf = _leaf(name, field["schema"])
         first = len(words)
         words += [_word(choice) for choice in leaf.get("expected", ())]
-        members.append((_kind(leaf), *_bounds(leaf), first, len(words)))
+        rows.append((_kind(leaf), *_bounds(leaf), first, len(words)))
     needed = sum(1 << at for at, item in enumerate(fields.values()) if item["schema"]["type"] != "default")
-    return Form(np.array(members, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed))
+    return Form(np.array(rows, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed))
 
 
 def _fields(schema: Any) -> dict[str, Any]:
