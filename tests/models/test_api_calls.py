@@ -1,4 +1,4 @@
-"""Calls read in bulk are those that are read one by one: same events, same refusals, same numbers."""
+"""Calls read in bulk equal calls decoded one by one: same events, same rejections, same numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1_795_501_800_000
 FORM = form_of(ApiCall)
 
 
-def call(**members: Any) -> dict[str, Any]:
+def call(**changes: Any) -> dict[str, Any]:
     """A call as a gateway tells it, with what a test states changed."""
     return {
         "type": "api.call",
@@ -55,12 +55,12 @@ def call(**members: Any) -> dict[str, Any]:
         "resource": "r-1",
         "latency_ms": 12,
         "x_unknown": True,
-        **members,
+        **changes,
     }
 
 
-def raw(**members: Any) -> bytes:
-    return json.dumps(call(**members)).encode()
+def raw(**changes: Any) -> bytes:
+    return json.dumps(call(**changes)).encode()
 
 
 def _columns(batch: Batch) -> list[Any]:
@@ -135,8 +135,8 @@ written = st.tuples(changed, gone, st.booleans(), st.booleans(), st.integers(0, 
 
 
 def _write(spec: tuple[dict[str, Any], set[str], bool, bool, int]) -> bytes:
-    members, gone, spaced, escaped, seed = spec
-    fields = {name: value for name, value in call(**members).items() if name not in gone}
+    changes, gone, spaced, escaped, seed = spec
+    fields = {name: value for name, value in call(**changes).items() if name not in gone}
     names = list(fields)
     if seed % 3 == 0:
         random.Random(seed).shuffle(names)  # noqa: S311 - an order, not a secret
@@ -155,7 +155,7 @@ def _spoilt(value: bytes, chance: random.Random) -> bytes:
 
 @settings(max_examples=400)
 @given(st.lists(st.tuples(written, st.sampled_from([b"s-1", b"s-1", b"s-2", None])), min_size=1, max_size=6))
-def test_calls_with_any_members_are_read_as_one_by_one(chosen: list[tuple[Any, bytes | None]]) -> None:
+def test_calls_with_any_fields_are_read_as_one_by_one(chosen: list[tuple[Any, bytes | None]]) -> None:
     assert_as_one_by_one([_write(spec) for spec, _ in chosen], [key for _, key in chosen])
 
 
@@ -187,13 +187,13 @@ def test_no_record_reaches_into_the_next(values: list[bytes | None]) -> None:
 
 
 ODD = {
-    "a member twice": b',"status":404}',
+    "a field twice": b',"status":404}',
     "the session twice": b',"session_id":"s-2"}',
     "the session, then null": b',"session_id":null}',
     "a longitude of minus nothing": b',"longitude":-0}',
     "a longitude of minus nothing at all": b',"longitude":-0.0}',
     "null, then not": b',"ja4":null,"ja4":"x"}',
-    "an unknown member twice": b',"y":1,"y":2}',
+    "an unknown field twice": b',"y":1,"y":2}',
     "a number with an exponent": b',"bytes_in":1e3}',
     "a whole number with a point": b',"bytes_in":1.0}',
     "a zero below zero": b',"x":-0,"y":-0.0}',
@@ -274,7 +274,7 @@ class Bounded(BaseModel):
     tags: list[str]
 
 
-def test_a_form_that_is_not_understood_is_refused() -> None:
+def test_a_model_with_unsupported_fields_is_refused() -> None:
     with pytest.raises(TypeError, match="tags: only bounded texts and numbers can be read in bulk"):
         form_of(Bounded)
 
@@ -328,7 +328,7 @@ def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[
 
 @given(st.lists(texts))
 @example([("12345678", "12345678"), ("12345678", "12345679"), ("a", "a\0"), (None, None), ("", ""), ("", None)])
-def test_texts_are_the_same_where_they_are(pairs: list[tuple[str | None, ...]]) -> None:
+def test_texts_are_equal_where_they_are_the_same_and_present(pairs: list[tuple[str | None, ...]]) -> None:
     some, others = spans_of([name for name, _ in pairs]), spans_of([other for _, other in pairs])
 
     assert equal_texts(some, others).tolist() == [name is not None and name == other for name, other in pairs]
@@ -336,7 +336,7 @@ def test_texts_are_the_same_where_they_are(pairs: list[tuple[str | None, ...]]) 
     assert np.array_equal(some.lengths < 0, [name is None for name, _ in pairs])
 
 
-def test_where_there_is_no_text_it_does_not_matter_where_it_begins() -> None:
+def test_the_start_of_an_absent_text_does_not_matter() -> None:
     spans = spans_of(["a", "", None, None])
     spans.starts[2:] = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     table = spans._replace(starts=spans.starts.reshape(2, 2), lengths=spans.lengths.reshape(2, 2))

@@ -1,4 +1,4 @@
-"""Fingerprints: the same everywhere and always, different for what is different, 0 for nothing alone."""
+"""Fingerprints are the same in every process, differ for different strings, and are 0 only for an absent one."""
 
 from __future__ import annotations
 
@@ -70,61 +70,59 @@ def test_a_short_fingerprint_is_zero_only_where_there_is_none(numbers: list[int]
     assert [number == 0 for number in small] == [number == 0 for number in numbers]
 
 
-def test_a_memory_that_is_full_starts_afresh_and_says_the_same() -> None:
-    memory = Fingerprints(limit=3)
+def test_a_full_cache_of_fingerprints_is_emptied_and_gives_the_same_values() -> None:
+    cache = Fingerprints(limit=3)
     words = ["a", "b", None, "c", "d", "a", "b", None]
 
-    answers = [memory[word] for word in words]
+    values = [cache[word] for word in words]
 
-    assert answers == [0 if word is None else fingerprint(word) for word in words]
-    assert len(memory) <= 3
+    assert values == [0 if word is None else fingerprint(word) for word in words]
+    assert len(cache) <= 3
 
 
-def test_answers_are_the_same_whether_remembered_or_not() -> None:
+def test_values_are_the_same_whether_cached_or_not() -> None:
     asked: list[str] = []
 
     def make(questions: list[tuple[str]]) -> NDArray[np.bytes_]:
         asked.extend(word for (word,) in questions)
         return np.array([word.encode() * 2 for (word,) in questions], "S2")
 
-    memory = StringCache(make, np.dtype("S2"), limit=2, key=KEY)
-    answers = [memory.lookup([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
+    cache = StringCache(make, np.dtype("S2"), limit=2, key=KEY)
+    values = [cache.lookup([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
 
-    assert answers == [b"aabbccaa", b"aa", b"ccbb"]
+    assert values == [b"aabbccaa", b"aa", b"ccbb"]
     assert len(asked) < 9
 
 
-def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
+def test_unused_entries_are_removed_and_used_ones_stay() -> None:
     made: Counter[str] = Counter()
 
     def make(questions: list[tuple[str]]) -> NDArray[np.bytes_]:
         made.update(word for (word,) in questions)
         return np.array([word.encode() for (word,) in questions], "S8")
 
-    memory = StringCache(make, np.dtype("S8"), limit=1_000_000, key=KEY)
+    cache = StringCache(make, np.dtype("S8"), limit=1_000_000, key=KEY)
     live = [f"live-{number}" for number in range(100)]
     held = []
     for chunk in range(150):
         words = live + [f"{chunk}-{number}" for number in range(1_000)]
-        assert memory.lookup([(word,) for word in words * 12]).tolist() == [word.encode() for word in words * 12]
-        held.append(len(memory))
+        assert cache.lookup([(word,) for word in words * 12]).tolist() == [word.encode() for word in words * 12]
+        held.append(len(cache))
 
     assert max(held) < 140_000
     assert {made[word] for word in live} == {1}
 
 
-def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
+def test_a_cache_whose_entries_are_all_in_use_fills_up_to_its_limit() -> None:
     words = [(f"{number}",) for number in range(150_000)]
-    memory = StringCache(
-        lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000, key=KEY
-    )
+    cache = StringCache(lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000, key=KEY)
 
     for _ in range(3):
         for begin in range(0, len(words), 1_000):
             asked = words[begin : begin + 1_000]
-            assert memory.lookup(asked).tolist() == [name.encode() for (name,) in asked]
+            assert cache.lookup(asked).tolist() == [name.encode() for (name,) in asked]
 
-    assert len(memory) == 150_000
+    assert len(cache) == 150_000
 
 
 def test_hashes_are_spread_evenly_so_that_a_share_of_ids_is_a_share() -> None:
