@@ -17,6 +17,7 @@ from pipeline.detections import BIT
 from pipeline.processing.messages import Stamp, activity, binding, stable_id
 from pipeline.sessions import lineage
 from pipeline.sessions.state_store import SessionOutcome
+from schemas.records import RevocationAckDict
 
 SUMMARY_MS: Final = 1_800_000
 
@@ -24,7 +25,7 @@ SUMMARY_MS: Final = 1_800_000
 def acknowledge(
     table: SessionTable,
     cases: dict[int, SessionRiskState],
-    ack: dict[str, Any],
+    ack: RevocationAckDict,
     out: SessionOutcome,
     stamp: Stamp,
 ) -> str:

@@ -6,7 +6,7 @@ judge's business, what a session remembers the table's; this file is the order i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,7 +118,7 @@ class SessionProcessor:
         return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
     def _advance(
-        self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: SessionOutcome
+        self, topic: str, events: Sequence[Mapping[str, Any]], offsets: NDArray[np.int64], out: SessionOutcome
     ) -> None:
         """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
         batch = self._batch(topic, events)
@@ -140,7 +140,7 @@ class SessionProcessor:
                 self._advance_watermark(max(self.slot, int(slots[end - 1])), out)
             start = end
 
-    def _batch(self, topic: str, events: Sequence[dict[str, Any]]) -> Batch:
+    def _batch(self, topic: str, events: Sequence[Any]) -> Batch:
         make = {
             API_CALLS: self.columns.calls,
             AUTH_EVENTS: self.columns.auths,
