@@ -45,7 +45,7 @@ low_features_share = 1.0
 [guard]
 revocations_per_minute = 100000
 [detections.mass_read.limits]
-floor = {LIMIT}
+minimum = {LIMIT}
 records = {LIMIT}
 [detections.slow_exfiltration]
 enabled = false

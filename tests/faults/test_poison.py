@@ -116,7 +116,7 @@ revocations_per_minute = 100000
 [detections.mass_read]
 weight = 20.0
 [detections.mass_read.limits]
-floor = {(CALLS - 0.5) * RECORDS}
+minimum = {(CALLS - 0.5) * RECORDS}
 records = {(CALLS - 0.5) * RECORDS}
 """ + "".join(f"[detections.{rule}]\nenabled = false\n" for rule in DETECTION_IDS if rule != "mass_read")
 """One call more or less makes the difference, and nothing else makes any."""
