@@ -17,6 +17,7 @@ from typing import Final
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.decisions.policy import read_policy
 from pipeline.offline.replay.recording import write
 from pipeline.offline.scenarios.playback import in_order, stories
 from pipeline.offline.scenarios.scenario import find_directory
@@ -26,6 +27,9 @@ END_MS: Final = 1_772_442_000_000
 """When the last scenario ends: Monday, 2 March 2026, 09:00 UTC."""
 DAY: Final = ("--hours", "24", "--principals", "30", "--seed", "11", "--attack-share", "0.3")
 """A simulated day, small enough for a test and with attacks enough to reach every kind of output."""
+
+POLICY: Final = b"default@POLICY"
+"""In place of the policy's id, a digest of the policy that also covers the names of its keys."""
 
 Digests = dict[str, dict[str, str]]
 """By recording and file: the SHA-256 of its bytes and its number of lines, as text."""
@@ -62,7 +66,7 @@ def _scenarios(out: Path) -> None:
 def _of_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name of each file in *folder* with its digest and its number of lines."""
     for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
+        data = path.read_bytes().replace(read_policy(None).id.encode(), POLICY)
         yield path.name, f"{sha256(data).hexdigest()} {len(data.splitlines())}"
 
 
