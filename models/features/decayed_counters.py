@@ -17,6 +17,8 @@ from models.jit import compiled
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
 _BY_HALF_LIFE: Final = np.argsort([HALF_LIVES.index(counter.half_life) for counter in DECAYED_COUNTERS], kind="stable")
 """Order in which a row stores the counters: those with ``HALF_LIVES[i]`` are adjacent and end before ``_ENDS[i]``."""
+COUNTERS_IN_ROW: Final = tuple(COUNTER_NAMES[index] for index in _BY_HALF_LIFE)
+"""Names of the counters in that order."""
 _ENDS: Final = np.cumsum([sum(counter.half_life == life for counter in DECAYED_COUNTERS) for life in HALF_LIVES])
 _INCREMENT_OF: Final = np.array([INCREMENT[counter.increment] for counter in DECAYED_COUNTERS])
 LONG: Final = sum(counter.half_life == HOUR for counter in DECAYED_COUNTERS)

@@ -1,6 +1,7 @@
-"""The state of the sessions of one partition: a numpy row each, their names beside it, the wire form of both.
+"""The sessions of one partition as a table: a numpy row each, their names beside it, and an index to find them.
 
-A row is what the changelog keeps; encoding and decoding give the same bits.
+A row is also what the changelog stores (:mod:`models.state.codec`). Its columns are read back by name
+(:mod:`models.state.layout`), so columns may be added at any place; a new one is 0 in rows that were stored without it.
 """
 
 from __future__ import annotations
@@ -21,43 +22,49 @@ HAS_CASE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
 
 Rows = NDArray[Any]
-"""A structured array of :data:`ROW`."""
+"""A structured array of a :func:`row_type`."""
 
 SEEN: Final = ("operation", "address", "resource", "tool")
 """What is counted as distinct, in the order of ``buckets``."""
 SOURCES: Final = ("auth-events", "api-calls", "session-context")
-"""Topics whose applied offsets a row remembers, in the order of ``applied``."""
+"""Topics whose applied offsets a row stores, in the order of ``applied``."""
 
 ROLES: Final = 8
-"""Roles of a kind of principal that a row keeps a score for, at most; a power of two."""
+"""Roles of a kind of principal for which a row stores a score, at most; a power of two."""
 RECENT: Final = 2
-"""Event ids a row remembers, for producers that send an event twice in a row."""
+"""Event ids that a row stores, for producers that send an event twice in a row."""
+PADDING: Final = "padding"
+"""Column of unused bytes, where there is one: a row is a whole number of 8-byte words."""
 
 
 def whole_words(row: np.dtype[Any]) -> np.dtype[Any]:
-    """*row* with as many bytes more as make it whole words of 8 bytes: rows are moved as words."""
+    """*row* with padding up to whole words of 8 bytes: rows are moved as words."""
     missing = -row.itemsize % 8
-    return np.dtype([*row.descr, ("padding", "u1", (missing,))]) if missing else row
+    return np.dtype([*row.descr, (PADDING, "u1", (missing,))]) if missing else row
 
 
-_FIELDS: Final = np.dtype(
-    [
+def row_type(mask_words: int = 1) -> np.dtype[Any]:
+    """The type of a row, with *mask_words* words of 64 bits for the detections that hold.
+
+    Times are in ms of event time or, where the name ends in ``_s``, in seconds; 0 is never.
+    """
+    columns: list[Any] = [
         ("long_sums", "<f8", (LONG,)),
-        ("seen_at", "<i8"),  # largest event time, ms
+        ("seen_at", "<i8"),  # largest event time
         ("started_at", "<i8"),
-        ("client_at", "<i8"),  # newest event that told of the client
+        ("client_at", "<i8"),  # newest event with facts of the client
         ("place_at", "<i8"),
         ("heard_at", "<i8"),  # newest telemetry of the device
         ("attested_s", "<u4"),
-        ("strong_s", "<u4"),  # a factor was last proved, s
-        ("refreshed_s", "<u4"),  # a refresh token was last used as it should be, s
-        ("woken_s", "<u4"),  # the session was used again after it and its device had slept, s
-        ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
+        ("strong_s", "<u4"),  # a factor was last proved
+        ("refreshed_s", "<u4"),  # a refresh token was last used as it should be
+        ("woken_s", "<u4"),  # the session was used again after it and its device had slept
+        ("wake_at", "<i8"),  # when the decision must be made again
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
         ("recent_ids", "<u8", (RECENT,)),  # newest first
         ("buckets", "<u8", (len(SEEN), 2)),  # this hour's and the last hour's
-        ("signals", "<u8"),  # what contexts say: bits of `models.events.context_signals`
-        ("mask", "<u8"),  # detections that held after the last event
+        ("signals", "<u8"),  # bits of `models.events.context_signals`
+        ("mask", "<u8", (mask_words,)),  # detections that held after the last event
         ("short_sums", "<f4", (SHORT,)),
         ("client", "<u4", (len(CLIENT),)),
         ("place", "<f4", (2,)),
@@ -65,19 +72,15 @@ _FIELDS: Final = np.dtype(
         ("place_country", "<u4"),
         ("posture", "<u4"),
         ("interval_ms", "<u4"),
-        ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, of the roles that the tag names
+        ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, for the roles that the tag names
         ("roles_tag", "<u4"),
         ("last_operation", "<u4"),
         ("novelty", "<u2"),  # in thousandths
         ("elsewhere_kmh", "<u2"),
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
-        (
-            "peaks",
-            "u1",
-            (len(VOLUMES),),
-        ),  # most since the last summary, in steps of `models.features.volumes`
-        ("usual", "u1", (len(VOLUMES),)),  # what the principal context says is usual
+        ("peaks", "u1", (len(VOLUMES),)),  # largest since the last summary, in steps of `models.features.volumes`
+        ("usual", "u1", (len(VOLUMES),)),  # usual for the principal, in the same steps
         ("days_known", "u1"),
         ("hour_share", "u1"),
         ("strange_sessions", "u1"),
@@ -92,17 +95,19 @@ _FIELDS: Final = np.dtype(
         ("flags", "u1"),
         ("proved", "u1"),  # a factor was proved besides the sign-in
         ("began_as", "u1"),  # kind of program the session began with: `models.events.user_agents`
-        ("network_principals", "<u2"),  # others that the network context's signals rest on
+        ("network_principals", "<u2"),  # other principals on which the network context's signals rest
     ]
-)
-ROW: Final = whole_words(_FIELDS)
-_SMALLEST: Final = 1024
+    return whole_words(np.dtype(columns))
+
+
+ROW: Final = row_type()
+_INITIAL_ROWS: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
 
 
 def join(*parts: str) -> bytes:
-    """Several texts, whatever they hold, as one bytes object: between them 0xff, which UTF-8 never uses."""
+    """Several texts, whatever they contain, as one bytes object, separated by 0xff, which UTF-8 never uses."""
     return PART_SEPARATOR.join(parts).encode("utf-8", "surrogateescape")
 
 
@@ -112,7 +117,7 @@ def split(joined: bytes) -> list[str]:
 
 
 class UnreadableRow(ValueError):
-    """A changelog row that this version cannot read; the message says why, and not whose it is."""
+    """A changelog row that this version cannot read; the message says why, and does not name the session."""
 
 
 class Subject(NamedTuple):
@@ -124,7 +129,7 @@ class Subject(NamedTuple):
     device_id: str = ""
 
     def pack(self) -> bytes:
-        """One compact bytes object: most of what a session costs outside its row."""
+        """One compact bytes object, which is most of what a session costs outside its row."""
         return join(self.tenant, self.session_id, self.principal_id, self.device_id)
 
     @classmethod
@@ -134,14 +139,14 @@ class Subject(NamedTuple):
 
     @property
     def key(self) -> int:
-        """The fingerprint the index holds."""
+        """The session's key in the index."""
         return fingerprint(f"{self.tenant}{PART_SEPARATOR}{self.session_id}")
 
 
 def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
-    """A copy of the *chosen* rows, moved as plain words: many times faster than field by field."""
+    """A copy of the *chosen* rows, moved as 64-bit words: many times faster than column by column."""
     words = rows.view(np.uint64).reshape(rows.size, -1)
-    return words[chosen].view(ROW).reshape(-1)
+    return words[chosen].view(rows.dtype).reshape(-1)
 
 
 def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
@@ -151,16 +156,16 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
 
 
 class SessionTable:
-    """The sessions of one partition: rows, names, the index to them, and the rows that are free.
+    """The sessions of one partition: rows of *row_type*, names, the index to them, and the free rows.
 
-    Beside the rows, as it follows from their names, two bytes tell each one's tenant.
+    Beside each row two bytes number its tenant, so that sessions are compared by tenant without reading their names.
     """
 
-    def __init__(self) -> None:
-        self.rows: Rows = np.zeros(_SMALLEST, ROW)
-        self._tenants = np.zeros(_SMALLEST, np.uint16)
+    def __init__(self, row_type: np.dtype[Any] = ROW) -> None:
+        self.rows: Rows = np.zeros(_INITIAL_ROWS, row_type)
+        self._tenants = np.zeros(_INITIAL_ROWS, np.uint16)
         self._numbers: dict[str, int] = {}
-        self._prints = np.zeros(_TENANTS, np.uint32)
+        self._fingerprints = np.zeros(_TENANTS, np.uint32)
         self.names: list[bytes] = []
         self.index = RowIndex()
         self._free: list[int] = []
@@ -170,17 +175,17 @@ class SessionTable:
 
     @property
     def used(self) -> int:
-        """Rows ever used: the part of :attr:`rows` a sweep has to look at."""
+        """Rows that were ever used; those after them are empty."""
         return len(self.names)
 
     @property
     def nbytes(self) -> int:
         """Bytes of rows in use, index, tenants and names (object headers included)."""
         names = sum(map(len, self.names)) + 41 * len(self.names)
-        return self.used * (ROW.itemsize + self._tenants.itemsize) + self.index.nbytes + names
+        return self.used * (self.rows.itemsize + self._tenants.itemsize) + self.index.nbytes + names
 
     def add(self, names: Subject, key: int | None = None) -> int:
-        """Give the session a zeroed row; it must not have one."""
+        """The number of a new, zeroed row for the session, which must not have one yet."""
         packed = names.pack()
         if self._free:
             row = self._free.pop()
@@ -196,7 +201,7 @@ class SessionTable:
         return row
 
     def add_all(self, keys: NDArray[np.uint64], tenants: Sequence[str]) -> NDArray[np.int64]:
-        """Give the sessions with these index *keys*, none of which has one, a row each, to be filled."""
+        """Numbers of new rows, to be filled, for the sessions with these index *keys*, none of which has one yet."""
         reused = [self._free.pop() for _ in range(min(len(self._free), len(tenants)))]
         begin, more = len(self.names), len(tenants) - len(reused)
         self.names.extend([b""] * more)
@@ -214,16 +219,16 @@ class SessionTable:
 
     def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
         """:func:`models.events.text_hashing.short_fingerprint` of the tenant of each of *rows*, ``(n,)``."""
-        values: NDArray[np.uint32] = self._prints[self._tenants[rows]]
-        for at in np.flatnonzero(values == 0).tolist():
-            values[at] = short_fingerprint(Subject.unpack(self.names[int(rows[at])]).tenant)
+        values: NDArray[np.uint32] = self._fingerprints[self._tenants[rows]]
+        for place in np.flatnonzero(values == 0).tolist():
+            values[place] = short_fingerprint(Subject.unpack(self.names[int(rows[place])]).tenant)
         return values
 
     def _number(self, tenant: str) -> int:
         number = self._numbers.get(tenant, 0)
-        if number == 0 and len(self._numbers) + 1 < self._prints.size:
+        if number == 0 and len(self._numbers) + 1 < self._fingerprints.size:
             number = self._numbers[tenant] = len(self._numbers) + 1
-            self._prints[number] = short_fingerprint(tenant)
+            self._fingerprints[number] = short_fingerprint(tenant)
         return number
 
     def remove(self, row: int) -> None:
@@ -238,7 +243,7 @@ class SessionTable:
         return np.flatnonzero(self.rows["started_at"][: self.used] != 0)
 
     def _grow(self) -> None:
-        rows = np.zeros(self.rows.size * 2, ROW)
+        rows = np.zeros(self.rows.size * 2, self.rows.dtype)
         rows[: self.rows.size] = self.rows
         tenants = np.zeros(rows.size, np.uint16)
         tenants[: self._tenants.size] = self._tenants

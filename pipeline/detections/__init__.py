@@ -33,6 +33,7 @@ from pipeline.detections.detection import (
     View,
 )
 from pipeline.detections.device import DEVICE
+from pipeline.detections.mask import WORD_BITS
 from pipeline.detections.network import NETWORK
 from pipeline.detections.posture import POSTURE
 from pipeline.detections.verdicts import VERDICTS
@@ -43,6 +44,7 @@ __all__ = [
     "DETECTIONS",
     "DETECTION_IDS",
     "FOREVER",
+    "MASK_WORDS",
     "ORDER",
     "STEP_UP_MISSED",
     "Bools",
@@ -73,6 +75,8 @@ DETECTIONS: Final[tuple[Detection, ...]] = (
     *VERDICTS,
     *NETWORK,
 )
+MASK_WORDS: Final = max(1, -(-len(DETECTIONS) // WORD_BITS))
+"""Words that a mask of all detections has."""
 DETECTION_IDS: Final = tuple(detection.id for detection in DETECTIONS)
 ORDER: Final = digest_of_order(DETECTION_IDS)
 BIT: Final = {detection_id: index for index, detection_id in enumerate(DETECTION_IDS)}
@@ -128,17 +132,19 @@ class _ChunkBits(dict[str, int]):
 
 
 def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
-    """Which detections hold after each event: bit *i* is ``DETECTIONS[i]``; shape ``(count,)``."""
-    mask = np.zeros(count, np.uint64)
+    """Which detections hold after each event: a mask in which bit *i* is ``DETECTIONS[i]``, ``(count, MASK_WORDS)``."""
+    mask = np.zeros((count, MASK_WORDS), np.uint64)
     chunk_bits = _ChunkBits(view)
     for index, holds_in, prefilters in _PREFILTERS:
         if chunk_bits.satisfy(prefilters):
             holds = holds_in(view, limits[index])
             if holds.any():
-                mask |= holds.astype(np.uint64) << np.uint64(index)
+                word, bit = divmod(index, WORD_BITS)
+                mask[:, word] |= holds.astype(np.uint64) << np.uint64(bit)
     if view["signals"].any():
-        for index, bit in _SIGNALLED:
-            mask |= (view["signals"] >> bit & np.uint64(1)) << np.uint64(index)
+        for index, signal_bit in _SIGNALLED:
+            word, bit = divmod(index, WORD_BITS)
+            mask[:, word] |= (view["signals"] >> signal_bit & np.uint64(1)) << np.uint64(bit)
     return mask
 
 

@@ -269,9 +269,15 @@ def _raise_for_first_unreadable(
         try:
             restore([row])
         except UnreadableRow as error:
-            lost = LOST_STATE.get(_processor_of(tp.topic), "all that is in it")
-            raise UnreadableChangelogError(
-                f"{tp.topic}, partition {tp.partition}, offset {offset}: {error}. Run the version of session-risk that "
-                "wrote it. Or start with empty state: stop all workers, delete this topic, "
-                f"make it with `session-risk topics create`, start them; what is lost is {lost}"
-            ) from error
+            raise unreadable(tp, error, offset) from error
+
+
+def unreadable(tp: TopicPartition, error: UnreadableRow, offset: int | None = None) -> UnreadableChangelogError:
+    """Return an error for people: which row is unreadable (no *offset*: found at the end), why, and what to do."""
+    at = "" if offset is None else f", offset {offset}"
+    lost = LOST_STATE.get(_processor_of(tp.topic), "all that is in it")
+    return UnreadableChangelogError(
+        f"{tp.topic}, partition {tp.partition}{at}: {error}. Run the version of session-risk that "
+        "wrote it. Or start with empty state: stop all workers, delete this topic, "
+        f"make it with `session-risk topics create`, start them; what is lost is {lost}"
+    )

@@ -22,7 +22,8 @@ from mode.services import WaitArgT
 from mode.types import ServiceT
 from mode.utils.times import Seconds
 
-from pipeline.kafka.changelog import Changelog, ChangelogReader, changelog_topic
+from models.state.table import UnreadableRow
+from pipeline.kafka.changelog import Changelog, ChangelogReader, changelog_topic, unreadable
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.fencing import Lease
 from pipeline.kafka.partition_tasks import PartitionTask, TaskManager, TaskResources
@@ -72,7 +73,10 @@ class PartitionRestorer:
                     new_tasks[tp] = tasks[-1]
             await reader.read({tp: self._restorer(task) for tp, task in new_tasks.items()}, ends)
         for task in new_tasks.values():
-            task.processor.on_restored()
+            try:
+                task.processor.on_restored()
+            except UnreadableRow as error:
+                raise unreadable(task.changelog.tp, error) from error
         hit("state-restored")
         return tasks
 

@@ -117,7 +117,7 @@ class Processor(Protocol):
         ...
 
     def on_restored(self) -> None:
-        """Called when the changelog is completely restored; records follow."""
+        """The changelog is fully restored; records follow. Raises `UnreadableRow` if something is missing in it."""
         ...
 
 

@@ -20,6 +20,7 @@ from models.updates.fold import Folded
 from pipeline.control.active import ActiveConfig
 from pipeline.detections import firing
 from pipeline.detections.detection import is_unmodelled
+from pipeline.detections.mask import Mask, holds_any
 from pipeline.sessions.context_updates import GRANTING
 
 
@@ -31,16 +32,16 @@ def is_behind(newest_ms: int, now_ms: int, bound_ms: int) -> bool:
     return 0 < bound_ms < now_ms - newest_ms and newest_ms >= 0
 
 
-def must_be_scored(folded: Folded, mask: NDArray[np.uint64], special: Bools) -> Bools:
+def must_be_scored(folded: Folded, mask: Mask, special: Bools) -> Bools:
     """Which events of a chunk are scored however late it is, ``(n,)``.
 
     All of a session that has a case; of another, those from the first on at which a detection holds or that
     is looked at anyway (*special*). *mask*: which detections hold after each event.
     """
     seg, before = folded.seg, folded.before
-    known = (before["flags"] & HAS_CASE != 0) | (before["mask"] != 0)
+    known = (before["flags"] & HAS_CASE != 0) | holds_any(before["mask"])
     first = np.where(known, seg.starts, len(mask))
-    speaking = np.flatnonzero(special | (mask != 0))
+    speaking = np.flatnonzero(special | holds_any(mask))
     np.minimum.at(first, seg.of[speaking], speaking)
     scored: Bools = np.arange(len(mask)) >= first[seg.of]
     return scored
@@ -69,7 +70,7 @@ class ScoredChunk:
     """
 
     folded: Folded
-    mask: NDArray[np.uint64]
+    mask: Mask
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
     level: NDArray[np.uint8]

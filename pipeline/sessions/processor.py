@@ -17,13 +17,13 @@ from models.events.api_calls import read_calls
 from models.events.batch import DEVICE, Batch, Kind
 from models.events.columns import Columns
 from models.state.segments import Segments, segments
-from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject
+from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject, row_type
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.fold import fold
 from pipeline.control.active import ActiveConfig, ChallengerRoles
 from pipeline.decisions.guard import Guard, last_telemetry_at, silent_fleets
-from pipeline.decisions.risk_state import SessionRiskState
-from pipeline.detections import BIT
+from pipeline.detections import BIT, MASK_WORDS
+from pipeline.detections.mask import holds_any, of_bits
 from pipeline.processing.messages import Stamp, stable_id
 from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants
 from pipeline.sessions.context_updates import notify_network_contexts
@@ -33,14 +33,14 @@ from pipeline.sessions.handler import SessionEventHandler
 from pipeline.sessions.lifecycle import SessionExpiry, acknowledge, summarise
 from pipeline.sessions.shadow import Shadows
 from pipeline.sessions.slow_path import SlowPath
-from pipeline.sessions.state_store import SessionOutcome, restore_sessions
+from pipeline.sessions.state_store import SessionOutcome, SessionState
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
 SILENCE_BIT: Final = BIT["telemetry_silent_while_idle"]
-SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
+_SILENCE: Final = of_bits((SILENCE_BIT, BIT["telemetry_silent_while_active"]), MASK_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,9 @@ class SessionProcessor:
         self.active = active
         self.columns = columns
         self.options = options
-        self.table = SessionTable()
-        self.cases: dict[int, SessionRiskState] = {}
+        self.state = SessionState(row_type(MASK_WORDS))
+        self.table = self.state.table
+        self.cases = self.state.cases
         self.challenger_roles = ChallengerRoles()
         self.guard = Guard(active.judge.policy.guard, 1 / options.partitions)
         self.reached = 0
@@ -99,7 +100,7 @@ class SessionProcessor:
         elif decoded.events:
             offsets = np.array([records[place].offset for place in decoded.places], np.int64)
             self._advance(topic, decoded.events, offsets, out)
-        return out.outcome(self.table, self.cases)
+        return out.outcome(self.state)
 
     def _verdict(self, event: dict[str, Any], record: Record, out: SessionOutcome) -> None:
         """A verdict about a session that lives here; another goes back with the reason."""
@@ -202,7 +203,7 @@ class SessionProcessor:
             slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
             if slot > self.slot:
                 self._advance_watermark(slot, out)
-        return out.outcome(self.table, self.cases)
+        return out.outcome(self.state)
 
     def _advance_watermark(self, slot: int, out: SessionOutcome) -> None:
         """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
@@ -231,7 +232,7 @@ class SessionProcessor:
         intervals = self.active.judge.limits[SILENCE_BIT]["intervals"]
         promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
         silent = promised & (at - last_telemetry_at(rows) > rows["interval_ms"] * intervals)
-        unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
+        unsaid = ~holds_any(rows["mask"] & _SILENCE)
         waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
         fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)
         due: NDArray[np.bool_] = (rows["started_at"] != 0) & (rows["flags"] & ENDED == 0) & (waking | fresh)
@@ -248,7 +249,7 @@ class SessionProcessor:
         farewell = SessionExpiry(self.table, self.cases, at, self._stamp(at, out))
         for row in np.flatnonzero(over).tolist():
             farewell.announce(row, out)
-            out.forget(row, self.table, self.cases)
+            out.forget(row, self.state)
         return due
 
     def _timer_event(self, row: int, at: int) -> dict[str, Any]:
@@ -262,7 +263,7 @@ class SessionProcessor:
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
-        restore_sessions(self.table, self.cases, rows)
+        self.state.restore(rows)
 
     def on_restored(self) -> None:
         """The changelog is restored.
@@ -270,4 +271,5 @@ class SessionProcessor:
         The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag
         behind now, so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
         """
+        self.state.on_restored()
         self.reached, self.slot, self.silent = 0, None, None if len(self.table) else frozenset()

@@ -25,6 +25,7 @@ from pipeline.decisions.decision import DecisionInput
 from pipeline.decisions.risk import LEVELS, Level
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import learning
+from pipeline.detections.mask import as_int, differs, holds_any
 from pipeline.processing.messages import source_event_id
 from pipeline.sessions.fast_path import (
     ScoredChunk,
@@ -100,6 +101,8 @@ class SlowPath:
         self.watched = watched
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
+        self.holding = holds_any(looked.mask)
+        self.mask_moved = differs(looked.mask, self.mask_before)
         self.band_before = _earlier(looked.band, before["band"], seg.starts)
         self.special = forces_slow_path(looked.folded)
         self.showing = reveals_identity(looked.folded)
@@ -148,9 +151,9 @@ class SlowPath:
         """Events that would take the slow path if none before them in the chunk had."""
         looked = self.looked
         due = (wake > 0) & (looked.folded.at >= wake)
-        matters = (looked.mask | self.mask_before).astype(np.bool_) | (flags & HAS_CASE != 0)
+        matters = holds_any(looked.mask | self.mask_before) | (flags & HAS_CASE != 0)
         matters |= looked.band >= self.alarming
-        moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
+        moved = self.mask_moved | ((looked.band != self.band_before) & matters)
         over = flags & (REVOKED | ENDED)
         proving = self.proving & (flags & HAS_CASE != 0)
         needs: Bools = self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
@@ -165,10 +168,9 @@ class SlowPath:
             return True
         if flags & (REVOKED | ENDED):
             return bool(self.going_on[index]) and not flags & REVOKED
-        before = self.mask_before[index]
-        if looked.mask[index] != before:
+        if self.mask_moved[index]:
             return True
-        matters = bool(looked.mask[index] or before or flags & HAS_CASE or looked.band[index] >= self.alarming)
+        matters = bool(self.holding[index] or flags & HAS_CASE or looked.band[index] >= self.alarming)
         return matters and bool(looked.band[index] != self.band_before[index])
 
     def _in_order(self, needs: Bools) -> list[int]:
@@ -205,8 +207,8 @@ class SlowPath:
             at_ms=sight.at,
             event_id=str(sight.event["event_id"]),
             evidence=source_event_id(str(sight.event["event_id"])),
-            mask=int(self.looked.mask[index]),
-            mask_before=int(self.mask_before[index]),
+            mask=as_int(self.looked.mask[index]),
+            mask_before=as_int(self.mask_before[index]),
             before_ms=int(folded.previous_at[index]),
             band=int(self.looked.band[index]),
             action=int(folded.facts["action"][index]),
@@ -259,4 +261,4 @@ class SlowPath:
         sight.flags |= HAS_CASE
         if case.ended_at:
             return 0
-        return self.active.judge.wake_at(case, sight.at, int(self.looked.mask[sight.index]))
+        return self.active.judge.wake_at(case, sight.at, as_int(self.looked.mask[sight.index]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from models.state.codec import decode, encode
+from models.state.codec import encode
 from pipeline.detections import DETECTION_IDS, ORDER, digest_of_order
 from schemas import topics
 from tests.support.run_processors import Desk, Event
 from tests.support.samples import T0, call, context
+from tests.support.stored_rows import decode
 
 OTHER = digest_of_order(DETECTION_IDS[::-1])
 
@@ -87,7 +88,7 @@ def test_a_session_without_events_is_decided_by_the_next_timer() -> None:
 
 def test_rows_of_this_order_are_read_with_their_bits() -> None:
     desk = suspected()
-    (mask,) = (int(decode(value)[0]["mask"][0]) for value in desk.rows.values())
+    (mask,) = (int(decode(value)[0]["mask"][0, 0]) for value in desk.rows.values())
 
     other = rewritten(desk, ORDER, mask)
     other.each(call(3, device_id="phone-1"))

@@ -16,6 +16,7 @@ from models.updates.client import CLIENT_FACTS
 from models.updates.context import CONTEXT_FACTS
 from pipeline.detections import DETECTION_IDS, DETECTIONS, firing
 from pipeline.detections.detection import Prefilter
+from pipeline.detections.mask import as_int
 
 EVENTS = 4_096
 NUMBERS = (0.0, 0.3, 0.6, 3.0, 200.0, 1e4, 1e9)
@@ -73,7 +74,7 @@ def test_every_detection_that_holds_on_random_facts_is_found() -> None:
         mask = firing(view, LIMITS, EVENTS)
 
         found = {
-            rule_id: (mask >> np.uint64(index) & np.uint64(1) != 0).tolist()
+            rule_id: [as_int(row) >> index & 1 != 0 for row in mask]
             for index, rule_id in enumerate(DETECTION_IDS)
             if rule_id in expected
         }

@@ -141,7 +141,9 @@ def test_a_row_that_is_none_is_refused_with_the_reason(kind: str) -> None:
     assert {
         "empty": "of version nothing" in _refusal(kind, key, b""),
         "of a version to come": "of version ff" in _refusal(kind, key, b"\xff" + value[1:]),
-        "of another layout": "version" in _refusal(kind, key, b"\x03\0\0\0\0" + value[5:]),
+        "of another layout": _refusal(kind, key, b"\x03\0\0\0\0" + value[5:]).startswith(
+            "a row that does not fit its checksum" if kind == "session" else "a row of version 03"
+        ),
         "longer": bool(_refusal(kind, key, value + b"x")),
         "of another key": bool(_refusal(kind, stranger, value)),
         "without a key": "key" in _refusal(kind, None, value),

@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from models.events.text_hashing import short_fingerprint
-from models.state.codec import VERSION, decode, encode
+from models.state.codec import VERSION, checksums, encode
 from models.state.table import ROW, SessionTable, Subject, UnreadableRow, gather, scatter, whole_words
+from tests.support.stored_rows import decode
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Subject, WORDS, WORDS, WORDS, WORDS)
@@ -50,10 +51,20 @@ def test_a_row_can_be_changed_after_it_was_read() -> None:
     assert row["seen_at"].tolist() == [5]
 
 
+def checked(value: bytes) -> bytes:
+    """*value* with the checksum that fits it."""
+    return value[:-4] + int(checksums([value])[0]).to_bytes(4, "little")
+
+
 SPOILT: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("nothing", lambda value: b"", "of version nothing"),
     ("another version", lambda value: bytes([VERSION + 1]) + value[1:], f"version {VERSION + 1:02x}"),
-    ("another layout", lambda value: value[:1] + b"\0\0\0\0" + value[5:], f"version {VERSION:02x}00000000"),
+    (
+        "another layout",
+        lambda value: checked(value[:1] + bytes(4) + value[5:]),
+        "of layout 00000000, of which",
+    ),
+    ("a spoilt layout", lambda value: value[:1] + bytes(4) + value[5:], "checksum"),
     ("a head alone", lambda value: value[:11], "row of 11 bytes"),
     ("a flipped bit", lambda value: value[:99] + bytes([value[99] ^ 4]) + value[100:], "checksum"),
     ("cut in the row", lambda value: value[:200], "row of 200 bytes"),

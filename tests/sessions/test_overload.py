@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from models.detectors.base import NoDetector
 from models.detectors.drift import Reference
 from models.features.table import FEATURE_NAMES
-from models.state.codec import decode
 from models.state.table import HAS_CASE
 from pipeline.assembly import options
 from pipeline.control.active import Challenger
@@ -28,6 +27,7 @@ from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, SESSIONS, STREAMS, OddTotals
 from tests.support.run_processors import NOW, Desk, Event, Said, chunks, of, read, record, topic_of
 from tests.support.samples import T0, auth, call
+from tests.support.stored_rows import decode
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +163,7 @@ def test_a_session_with_a_case_is_scored_however_late_it_is() -> None:
 
     play(this_desk, call(701), behind=True)
 
-    assert (int(row["mask"][0]), int(row["flags"][0]) & HAS_CASE) == (0, HAS_CASE)
+    assert (int(row["mask"][0, 0]), int(row["flags"][0]) & HAS_CASE) == (0, HAS_CASE)
     assert (len(model.calls), this_desk.counts["unscored_events", topics.API_CALLS]) == (1, 0)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.state.codec import decode
 from models.state.table import Subject
 from pipeline.detections import DETECTIONS
 from pipeline.sessions.state_store import row_key
@@ -14,6 +13,7 @@ from tests.support.event_streams import BUSY, CUTS, STREAMS
 from tests.support.run_processors import Desk, Event, Rec, chunks, read, record, topic_of
 from tests.support.samples import T0, auth, call, context
 from tests.support.session_processor import desk, fallen, others
+from tests.support.stored_rows import decode
 
 UNGUARDED = BUSY.replace("revocations_per_minute = 2", "revocations_per_minute = 1000") + "".join(
     f"[detections.{rule.id}]\nenabled = false\n" for rule in DETECTIONS if rule.rests_on_silence

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.events.text_hashing import fingerprint
-from models.state.codec import decode, decode_all, encode, keys_of
-from models.state.table import ROW, SessionTable, Subject, UnreadableRow
+from models.state.codec import decode_all, encode, keys_of
+from models.state.table import ROW, Subject, UnreadableRow
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import ORDER
 from pipeline.processing.processor import ChangelogRow
-from pipeline.sessions.state_store import restore_sessions, row_key
+from pipeline.sessions.state_store import SessionState, row_key
 from tests.models.test_state_table import NAMES, ROWS, SPOILT
+from tests.support.stored_rows import decode
 
 FEW = st.sampled_from([Subject(tenant, f"s-{n}") for tenant in ("acme", "", "ü") for n in range(4)])
 CASE = SessionRiskState(level="HIGH", level_since=7).encode()
@@ -85,27 +86,29 @@ def test_one_row_that_cannot_be_read_among_others_is_refused_as_it_would_be_alon
 @given(CHANGES, st.sets(st.integers(0, 30)))
 @settings(max_examples=200)
 def test_however_rows_come_the_newest_of_each_key_is_what_is_held(changes: list[ChangelogRow], cuts: set[int]) -> None:
-    table, cases = SessionTable(), dict[int, SessionRiskState]()
+    state = SessionState(ROW)
     edges = sorted({0, len(changes)} | {cut for cut in cuts if cut < len(changes)})
     for first, last in pairwise(edges):
-        restore_sessions(table, cases, changes[first:last])
+        state.restore(changes[first:last])
 
     newest = {key: value for key, value in dict(changes).items() if value is not None}
-    assert _held(table, cases) == newest
-    assert len(table) == len(newest)
-    tenants = [Subject.unpack(table.names[row]).tenant for row in table.live().tolist()]
-    assert table.tenants(table.live()).tolist() == [fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants]
+    assert _held(state) == newest
+    assert len(state.table) == len(newest)
+    tenants = [Subject.unpack(state.table.names[row]).tenant for row in state.table.live().tolist()]
+    assert state.table.tenants(state.table.live()).tolist() == [
+        fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants
+    ]
 
 
-def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes, bytes]:
+def _held(state: SessionState) -> dict[bytes, bytes]:
     """The changelog values of all that the table holds, each found by its name."""
     answer = {}
-    for row in table.live().tolist():
-        names = Subject.unpack(table.names[row])
-        found = table.find(names.tenant, names.session_id)
-        side = cases[found].encode() if found in cases else b""
-        ((_, value),) = encode(table.rows[[found]], [table.names[row]], [side], ORDER)
-        answer[row_key(table.names[row])] = value
+    for row in state.table.live().tolist():
+        names = Subject.unpack(state.table.names[row])
+        found = state.table.find(names.tenant, names.session_id)
+        side = state.cases[found].encode() if found in state.cases else b""
+        ((_, value),) = encode(state.table.rows[[found]], [state.table.names[row]], [side], ORDER)
+        answer[row_key(state.table.names[row])] = value
     return answer
 
 
@@ -114,36 +117,34 @@ def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes
     [row_key(Subject("t", "s-2").pack()), b"t\xffs", b"t", b"", row_key(Subject("t", "s-1").pack()) + b"\xff"],
 )
 def test_a_row_under_a_key_that_is_not_its_own_is_refused_and_nothing_is_taken(key: bytes) -> None:
-    table, cases = SessionTable(), dict[int, SessionRiskState]()
+    state = SessionState(ROW)
     good = row_key(Subject("t", "s-0").pack()), written(Subject("t", "s-0"), 1, case=False)
 
     with pytest.raises(UnreadableRow, match=r"a row of another session|a row whose key"):
-        restore_sessions(table, cases, [good, (key, written(Subject("t", "s-1"), 1, case=False))])
+        state.restore([good, (key, written(Subject("t", "s-1"), 1, case=False))])
 
-    assert len(table) == 0
+    assert len(state.table) == 0
 
 
 def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
     names = [Subject("acme", f"s-{n}") for n in range(10_000)]
-    table, cases = SessionTable(), dict[int, SessionRiskState]()
+    state = SessionState(ROW)
 
     for first in range(0, 10_000, 3_000):
-        restore_sessions(
-            table,
-            cases,
+        state.restore(
             [
                 (row_key(this_names.pack()), written(this_names, n + 1, case=False))
                 for n, this_names in enumerate(names[first : first + 3_000], start=first)
             ],
         )
 
-    rows = [table.find(name.tenant, name.session_id) for name in names]
-    assert table.rows["seen_at"][rows].tolist() == list(range(1, 10_001))
+    rows = [state.table.find(name.tenant, name.session_id) for name in names]
+    assert state.table.rows["seen_at"][rows].tolist() == list(range(1, 10_001))
 
 
 def test_nothing_read_back_is_nothing_held() -> None:
-    table, cases = SessionTable(), dict[int, SessionRiskState]()
+    state = SessionState(ROW)
 
-    restore_sessions(table, cases, [])
+    state.restore([])
 
-    assert (len(table), cases) == (0, {})
+    assert (len(state.table), state.cases) == (0, {})

@@ -19,6 +19,7 @@ from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.processing.processor import Message, Outcome, Processor
 from pipeline.sessions.processor import Options, SessionProcessor
+from pipeline.sessions.state_store import LAYOUT_RECORD
 from schemas import topics
 from schemas.decode import encode, record_key
 from tests.support.samples import T0
@@ -108,6 +109,8 @@ class Player:
         self.offsets: Counter[str] = Counter()
         self.messages: list[Message] = []
         self.rows: dict[bytes, bytes] = {}
+        self.layouts: dict[bytes, bytes | None] = {}
+        """Layout records, which are in the changelog beside the rows."""
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.dead: Counter[str] = Counter()
 
@@ -133,7 +136,9 @@ class Player:
     def _keep(self, outcome: Outcome) -> list[Said]:
         self.messages += outcome.messages
         for key, value in outcome.rows:
-            if value is None:
+            if key.startswith(LAYOUT_RECORD):
+                self.layouts[key] = value
+            elif value is None:
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = value
@@ -163,7 +168,7 @@ class Desk(Player):
     def restarted(self) -> Desk:
         """Another worker that takes over from the changelog."""
         other = Desk(self.active.judge.policy, self.active.detector, self.options)
-        other.scorer.restore(self.rows.items())
+        other.scorer.restore([*self.layouts.items(), *self.rows.items()])
         other.scorer.on_restored()
         other.offsets, other.rows = self.offsets.copy(), dict(self.rows)
         return other

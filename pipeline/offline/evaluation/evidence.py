@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.events.columns import KINDS
 from models.state.table import SessionTable, Subject
+from pipeline.detections.mask import as_int
 from pipeline.offline.evaluation.outcome import Outcomes
 from pipeline.offline.replay.labels import SessionKey
 from pipeline.sessions.fast_path import ScoredChunk
@@ -56,11 +57,11 @@ class Evidence:
         self._begin(keys, np.minimum.reduceat(chunk.folded.batch.at[seg.order], seg.starts).tolist())
         during_attack = at >= np.array([self._attacked_at(key) for key in keys])[seg.of]
         for evidence, chosen in ((self.attacked, during_attack), (self.honest, ~during_attack)):
-            mask = np.bitwise_or.reduceat(np.where(chosen, chunk.mask, 0), seg.starts)
+            mask = np.bitwise_or.reduceat(np.where(chosen[:, None], chunk.mask, 0), seg.starts, axis=0)
             band = np.maximum.reduceat(np.where(chosen, chunk.band, 0), seg.starts)
             for owner in np.flatnonzero(np.bitwise_or.reduceat(chosen, seg.starts)).tolist():
                 collected = evidence.setdefault(keys[owner], [0, 0])
-                collected[0] |= int(mask[owner])
+                collected[0] |= as_int(mask[owner])
                 collected[1] = max(collected[1], int(band[owner]))
 
     @staticmethod
