@@ -14,7 +14,7 @@ from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.protocol import CommandState
 from pipeline.transmitter.store.database import open_existing_store
-from pipeline.transmitter.store.revocations import Command, listed
+from pipeline.transmitter.store.revocations import Command, list_commands
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)
 PENDING: Final[tuple[CommandState, ...]] = ("open", "delivered")
@@ -41,7 +41,7 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
             found = [
                 revocation
                 for stored in _STORED_STATES.get(state, (state,))
-                for revocation in listed(conn, stored, most)
+                for revocation in list_commands(conn, stored, most)
             ]
     finally:
         store.close()

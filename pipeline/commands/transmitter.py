@@ -12,7 +12,7 @@ from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings.loading import load, load_transmitter
 from pipeline.transmitter.operator_commands import NotFoundError, clients
 from pipeline.transmitter.operator_commands import now as _now
-from pipeline.transmitter.operator_commands import opened as _store
+from pipeline.transmitter.operator_commands import opened_store as _store
 from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store import audit, queue, signing_keys
 from pipeline.transmitter.store.queue import DeadLetter
@@ -68,7 +68,8 @@ def list_keys(*, as_json: bool) -> None:
     with _store() as store, store.read() as conn:
         needed = queue.needed_key_ids(conn)
         records = [
-            {**asdict(key), "published": key.retired_at is None or key.kid in needed} for key in signing_keys.keys(conn)
+            {**asdict(key), "published": key.retired_at is None or key.kid in needed}
+            for key in signing_keys.list_keys(conn)
         ]
     if as_json:
         print_json(records)
@@ -107,7 +108,7 @@ def import_key(*, pem: Path) -> None:
     """
     content = pem.read_bytes()
     with _store(new=True) as store, store.begin() as conn:
-        kid = signing_keys.Signer(store.sealer).take(conn, content, _now(), str(pem))
+        kid = signing_keys.Signer(store.sealer).import_pem(conn, content, _now(), str(pem))
     click.echo(f"{kid} signs from now on")
 
 
@@ -205,8 +206,8 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
     """
     rehearsal = import_module("pipeline.transmitter.sample_events")
     with _store() as store:
-        made = rehearsal.statements(store, load_transmitter(), _now(), tenancy=load().tenancy)
-        events = rehearsal.rehearse(made, stream_id, Subject(tenant, session, principal, device), _now())
+        made = rehearsal.open_builder(store, load_transmitter(), _now(), tenancy=load().tenancy)
+        events = rehearsal.queue_samples(made, stream_id, Subject(tenant, session, principal, device), _now())
     click.echo(f"{stream_id} gets {', '.join(events)}")
 
 

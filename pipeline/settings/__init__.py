@@ -1,1 +1,1 @@
-"""Every setting of the worker and the transmitter, with its default, its range and how it is loaded."""
+"""Settings of the worker and the transmitter: every one with its default and range, and their loading."""

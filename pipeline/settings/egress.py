@@ -1,7 +1,7 @@
-"""Which addresses may be connected to: those of the open internet, and what an operator lists besides.
+"""Egress policy: the addresses that the transmitter may connect to, public ones and those an operator permits.
 
-Special addresses are those of IANA's registries (RFC 6890 and its updates). An IPv6 address that carries an
-IPv4 address inside is as good as that one.
+Special addresses are those of IANA's registries (RFC 6890 and its updates). An IPv6 address that embeds an IPv4
+address is treated like that one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Final, Literal
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Kind = Literal["public", "private", "loopback", "link-local", "special"]
-"""`special` is nobody's host: unspecified, multicast, reserved. It cannot be allowed."""
+"""`special` addresses belong to no single host: unspecified, multicast, reserved. They cannot be permitted."""
 
 KINDS: Final[tuple[tuple[Network, Kind], ...]] = (
     (IPv4Network("0.0.0.0/8"), "special"),  # RFC 1122 §3.2.1.3; Linux takes 0.0.0.0 for itself
     (IPv4Network("127.0.0.0/8"), "loopback"),
-    (IPv4Network("169.254.0.0/16"), "link-local"),  # RFC 3927; where clouds tell machines their secrets
+    (
+        IPv4Network("169.254.0.0/16"),
+        "link-local",
+    ),  # RFC 3927; cloud metadata services, which give machines their secrets
     (IPv4Network("224.0.0.0/4"), "special"),  # multicast, RFC 5771
     (IPv4Network("240.0.0.0/4"), "special"),  # reserved and broadcast, RFC 1112 §4, RFC 919 §7
     (IPv4Network("10.0.0.0/8"), "private"),  # RFC 1918, as the next two
@@ -40,21 +43,21 @@ KINDS: Final[tuple[tuple[Network, Kind], ...]] = (
     (IPv6Network("2001::/23"), "private"),  # protocol assignments, RFC 2928
     (IPv6Network("2001:db8::/32"), "private"),  # documentation, RFC 3849
     (IPv6Network("3fff::/20"), "private"),  # documentation, RFC 9637
-    (IPv6Network("2000::/3"), "public"),  # global unicast, RFC 4291 §2.4; nothing else is handed out
+    (IPv6Network("2000::/3"), "public"),  # global unicast, RFC 4291 §2.4; nothing else is assigned
     (IPv6Network("::/0"), "special"),
 )
-"""The first row that fits says what an address is."""
+"""The first matching row determines the kind of an address."""
 
 NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
-_BADNESS: Final[tuple[Kind, ...]] = ("public", "private", "loopback", "link-local", "special")
+_SEVERITY: Final[tuple[Kind, ...]] = ("public", "private", "loopback", "link-local", "special")
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may be reached besides the open internet.
+    """What may be reached besides public addresses.
 
-    A listed *host* may be on a private address, and only that. A listed *network* may be whatever it is.
-    *loopback* lets this machine be reached too.
+    A listed *host* may have a private address. A listed *network* may be of any kind but `special`. *loopback*
+    permits this machine, too.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -63,7 +66,7 @@ class Allowed:
 
     @classmethod
     def of(cls, listed: str, *, loopback: bool = False) -> Allowed:
-        """Read names, addresses and networks between commas; raises `ValueError` naming what is none."""
+        """Parse names, addresses and networks, comma separated; raises `ValueError` that names an invalid entry."""
         hosts: set[str] = set()
         networks: list[Network] = []
         for entry in filter(None, (name.strip() for name in listed.split(","))):
@@ -77,7 +80,7 @@ class Allowed:
         return cls(frozenset(hosts), tuple(networks), loopback)
 
     def permits(self, address: Address, host: str) -> bool:
-        """Say whether *host* may be reached at *address*."""
+        """Whether *host* may be reached at *address*."""
         kind = kind_of(address)
         if kind == "public" or (kind == "loopback" and self.loopback):
             return True
@@ -85,33 +88,31 @@ class Allowed:
             return False
         if kind == "private" and host.lower().rstrip(".") in self.hosts:
             return True
-        return any(
-            this_address in network for this_address in (address, *_inside(address)) for network in self.networks
-        )
+        return any(candidate in network for candidate in (address, *_embedded(address)) for network in self.networks)
 
 
 def kind_of(address: Address) -> Kind:
-    """Return what *address* is; of one that carries others inside, the worst of them."""
-    inside = _inside(address)
-    if inside:
-        return max((_plain(i_pv4_address) for i_pv4_address in inside), key=_BADNESS.index)
-    return _plain(address)
+    """Return the kind of *address*; of an address that embeds others, the worst of theirs."""
+    embedded_addresses = _embedded(address)
+    if embedded_addresses:
+        return max((_registry_kind(embedded) for embedded in embedded_addresses), key=_SEVERITY.index)
+    return _registry_kind(address)
 
 
-def read(text: str) -> Address | None:
-    """Return the address that *text* is, without brackets and zone; `None` where it is a name."""
+def parse_address(text: str) -> Address | None:
+    """Return the address in *text*, without brackets and zone; `None` if it is a name."""
     try:
         return ip_address(text.strip("[]").partition("%")[0])
     except ValueError:
         return None
 
 
-def _plain(address: Address) -> Kind:
+def _registry_kind(address: Address) -> Kind:
     return next(kind for network, kind in KINDS if address in network)
 
 
-def _inside(address: Address) -> tuple[IPv4Address, ...]:
-    """Return the IPv4 addresses that an IPv6 address stands for on its way."""
+def _embedded(address: Address) -> tuple[IPv4Address, ...]:
+    """Return the IPv4 addresses that an IPv6 address embeds."""
     if isinstance(address, IPv4Address):
         return ()
     if address.ipv4_mapped is not None:  # RFC 4291 §2.5.5.2

@@ -1,6 +1,6 @@
-"""Every setting of the program: one field each, read from the environment, checked before anything starts.
+"""Settings of the worker, and the loading of all settings from the environment, checked before anything starts.
 
-What is decided about sessions is not set here but in the policy file.
+How sessions are decided about is not set here but in the policy file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class SettingsError(ValueError):
-    """The environment holds a setting that cannot be used; the message has one line for each."""
+    """The environment contains settings that cannot be used; the message has one line for each."""
 
 
 class Settings(BaseSettings):
@@ -34,107 +34,115 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    # Where Kafka is, and what this program asks of it.
-    broker: str = Field("127.0.0.1:9092", description="Kafka brokers to start from: `host:port`, comma separated")
-    embedded: bool = Field(default=False, description="Use the broker inside this process: for trying out only")
+    # Kafka.
+    broker: str = Field("127.0.0.1:9092", description="Bootstrap brokers of Kafka: `host:port`, comma separated")
+    embedded: bool = Field(default=False, description="Use a broker inside this process, for trials only")
     app_id: str = Field(
         "session-risk",
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Consumer group; workers with the same one share the partitions",
+        description="Consumer group; workers of one group share the partitions",
     )
-    partitions: int = Field(8, ge=1, le=1024, description="Partitions of every topic; fixed once topics exist")
-    replication_factor: int = Field(1, ge=1, le=32_767, description="Copies of every topic; 3 in production")
+    partitions: int = Field(
+        8, ge=1, le=1024, description="Partitions of every topic; cannot be changed once topics exist"
+    )
+    replication_factor: int = Field(1, ge=1, le=32_767, description="Replicas of every topic; 3 in production")
     session_timeout_s: float = Field(
         10.0,
         ge=6,
         le=1800,
-        description="Seconds without a heartbeat after which Kafka takes a worker's partitions",
+        description="Seconds without a heartbeat after which Kafka reassigns a worker's partitions",
     )
     fetch_wait_ms: int = Field(
         5,
         ge=1,
         le=30_000,
-        description="How long brokers collect records for a fetch; five times as long for a busy worker",
+        description="Milliseconds that brokers collect records for a fetch; five times as long for a busy worker",
     )
-    security_protocol: Protocol = Field("PLAINTEXT", description="How to talk to the brokers")
-    sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="How to sign in, with a `SASL_` protocol")
-    sasl_username: str | None = Field(None, description="Who signs in to the brokers")
-    sasl_password: SecretStr | None = Field(None, description="Their password; never logged")
-    tls_ca_file: Path | None = Field(None, description="PEM file that vouches for the brokers; else the system's")
+    security_protocol: Protocol = Field("PLAINTEXT", description="Security protocol of the brokers")
+    sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="SASL mechanism, with a `SASL_` protocol")
+    sasl_username: str | None = Field(None, description="User name for the brokers")
+    sasl_password: SecretStr | None = Field(None, description="Password for the brokers; never logged")
+    tls_ca_file: Path | None = Field(
+        None, description="PEM file with the CA certificates of the brokers; by default the system's"
+    )
     tls_cert_file: Path | None = Field(None, description="PEM file with this client's certificate")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
 
-    # What decides.
-    policy_file: Path | None = Field(None, description="Policy file, read again when it changes; else the default")
-    model_dir: Path | None = Field(None, description="Folder with a model in each sub-folder; else the ones that ship")
+    # Policy and model.
+    policy_file: Path | None = Field(
+        None, description="Policy file, reloaded when it changes; by default the built-in policy"
+    )
+    model_dir: Path | None = Field(
+        None, description="Folder with one model per sub-folder; by default the included models"
+    )
     model: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="Champion to begin with, until `model-control` names another",
+        description="Initial champion model, until `model-control` selects another",
     )
     mode: Literal["enforce", "observe"] | None = Field(
-        None, description="`observe` reports and commands nothing; else what the policy says"
+        None, description="`observe` reports decisions without acting on them; by default the policy's mode"
     )
 
-    # What is taken in, and how time passes.
+    # Input records and event time.
     max_record_bytes: int = Field(
         65_536,
         ge=1024,
         le=16_777_216,
-        description="Longest record that is read; longer ones are dead letters",
+        description="Longest record in bytes; longer ones become dead letters",
     )
     max_future_s: float = Field(
         300.0,
         ge=0,
         le=86_400,
-        description="How far ahead of the wall clock an event may be before it is refused",
+        description="Seconds that an event may be ahead of the wall clock; others become dead letters",
     )
     tenancy: bool = Field(
         default=False,
-        description="Believe an event's tenant only if its record's header `tenant` says the same",
+        description="Accept an event's tenant only if its record's header `tenant` has the same value",
     )
     lateness_s: float = Field(
-        10.0, ge=0, le=3600, description="How far event time waits for events that arrive out of order"
+        10.0, ge=0, le=3600, description="Seconds that event time waits for events that arrive out of order"
     )
     unscored_lag_s: float = Field(
         30.0,
         ge=0,
         le=86_400,
-        description="Lag from which the model passes over sessions no detection speaks about; 0 is never",
+        description="Lag in seconds above which sessions without a detection are not scored; 0: always scored",
     )
     sweep_s: float = Field(
-        10.0, ge=1, le=3600, description="Event time between searches for silent, idle and expired sessions"
+        10.0, ge=1, le=3600, description="Seconds of event time between checks for silent, idle and expired sessions"
     )
 
-    # How much is done and held at once.
-    chunk_size: int = Field(2048, ge=1, le=4096, description="Most records handled at once")
+    # Batches and state.
+    chunk_size: int = Field(2048, ge=1, le=4096, description="Maximum number of records processed at once")
     max_sessions_per_partition: int = Field(
         200_000,
         ge=1,
         le=10_000_000,
-        description="Live sessions held; above it the longest idle of the tenants with most are evicted",
+        description="Maximum number of live sessions; beyond it the largest tenants' least recently used are evicted",
     )
     data_dir: Path = Field(Path(".session-risk"), description="Folder for the worker's own files")
 
-    # What others see.
+    # Outputs: pseudonyms, metrics and logs.
     pseudonym_key_file: Path | None = Field(
-        None, description="Keys, a line each: id and secret; with them names leave as pseudonyms"
+        None, description="File of keys, one per line: id and secret; with it names are output as pseudonyms"
     )
-    metrics_host: str = Field("127.0.0.1", min_length=1, description="Address the metrics are served on")
+    metrics_host: str = Field("127.0.0.1", min_length=1, description="Address on which the metrics are served")
     metrics_port: int = Field(
         9464,
         ge=0,
         le=65_535,
-        description="Port of the worker's metrics; 0 is off",
+        description="Port of the worker's metrics; 0: off",
     )
-    log_level: LogLevel = Field("INFO", description="Least urgent messages that are logged")
+    log_level: LogLevel = Field("INFO", description="Minimum level of logged messages")
 
     @field_validator("broker")
     @classmethod
-    def _has_hosts_and_ports(cls, value: str) -> str:
+    def _are_host_and_port(cls, value: str) -> str:
         if "@" in value:
             raise ValueError(
-                f"a broker's address holds no user and no password; they go to {PREFIX}SASL_USERNAME "
+                f"a broker's address must not contain user or password; set {PREFIX}SASL_USERNAME "
                 f"and {PREFIX}SASL_PASSWORD"
             )
         for address in value.split(","):
@@ -146,19 +154,19 @@ class Settings(BaseSettings):
     @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file", "pseudonym_key_file")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
-        if value is not None and not _is(value.is_file):
+        if value is not None and not _exists(value.is_file):
             raise ValueError("there is no such file")
         return value
 
     @field_validator("model_dir")
     @classmethod
     def _is_a_folder(cls, value: Path | None) -> Path | None:
-        if value is not None and not _is(value.is_dir):
+        if value is not None and not _exists(value.is_dir):
             raise ValueError("there is no such folder")
         return value
 
     @model_validator(mode="after")
-    def _signs_in_completely(self) -> Self:
+    def _is_consistent(self) -> Self:
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             raise ValueError(
                 f"{PREFIX}SECURITY_PROTOCOL={self.security_protocol} needs {PREFIX}SASL_USERNAME "
@@ -171,51 +179,51 @@ class Settings(BaseSettings):
         return self
 
 
-def _is(kind: Callable[[], bool]) -> bool:
+def _exists(kind: Callable[[], bool]) -> bool:
     try:
         return kind()
-    except OSError:  # its name is longer than any file's
+    except OSError:  # the name is longer than a file name can be
         return False
 
 
-_Kind = TypeVar("_Kind", bound=BaseSettings)
+_SettingsT = TypeVar("_SettingsT", bound=BaseSettings)
 GROUPS: Final[tuple[type[BaseSettings], ...]] = (Settings, TransmitterSettings)
-"""The settings of a worker and of everything around it, and those of the transmitter."""
+"""The settings of the worker and of all other commands, and those of the transmitter."""
 
 
-def load(**given: Any) -> Settings:
-    """Read the settings: what is *given* first, then the environment, then the defaults.
+def load(**overrides: Any) -> Settings:
+    """Read the settings: *overrides* values first, then the environment, then the defaults.
 
-    Raises `SettingsError` with a line for each setting that cannot be used, and for each `SESSION_RISK_` name
-    that no setting has.
+    Raises `SettingsError` with a line for each setting that cannot be used, and for each `SESSION_RISK_`
+    variable that is no setting.
     """
-    return _load(Settings, given)
+    return _load(Settings, overrides)
 
 
-def load_transmitter(**given: Any) -> TransmitterSettings:
-    """Read the settings of the transmitter as `load` does the others."""
-    return _load(TransmitterSettings, given)
+def load_transmitter(**overrides: Any) -> TransmitterSettings:
+    """Read the settings of the transmitter, as `load` does."""
+    return _load(TransmitterSettings, overrides)
 
 
-def _load(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
+def _load(kind: type[_SettingsT], overrides: Mapping[str, Any]) -> _SettingsT:
     unknown = list(_unknown_names(os.environ))
     try:
-        settings = kind(**given)
+        settings = kind(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join([*unknown, *_complaints(kind, error)])) from None
+        raise SettingsError("\n".join([*unknown, *_messages(kind, error)])) from None
     if unknown:
         raise SettingsError("\n".join(unknown))
     return settings
 
 
 def limits_of(settings: Settings, *, from_topics: bool) -> Limits:
-    """Return what records must keep to. Only what comes *from_topics* has headers that vouch for a tenant."""
+    """Return the limits on records. Only records *from_topics* have headers that authenticate their tenant."""
     future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
     return Limits(settings.max_record_bytes, future_ms, tenancy=tenancy)
 
 
 def env_name(field: str, kind: type[BaseSettings] = Settings) -> str:
-    """Return the environment variable of the setting *field* of *kind*."""
+    """Return the environment variable of setting *field* of *kind*."""
     return f"{kind.model_config['env_prefix']}{field}".upper()
 
 
@@ -224,11 +232,11 @@ def _unknown_names(environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ):
         rest = name.removeprefix(PREFIX)
         if rest != name and rest not in known:
-            near = get_close_matches(rest, known, n=1)
-            yield f"{name}: no such setting" + (f"; is {PREFIX}{near[0]} meant?" if near else "")
+            similar = get_close_matches(rest, known, n=1)
+            yield f"{name}: no such setting" + (f"; is {PREFIX}{similar[0]} meant?" if similar else "")
 
 
-def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
+def _messages(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
     for found in error.errors(include_url=False):
         message = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
         if not found["loc"]:
@@ -237,8 +245,8 @@ def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[st
         name = str(found["loc"][0])
         field = kind.model_fields.get(name)
         value = "" if _secret(name, field, found["input"]) else f"={found['input']}"
-        about = "no such setting" if field is None else field.description
-        yield f"{env_name(name, kind)}{value}: {message} ({about})"
+        explanation = "no such setting" if field is None else field.description
+        yield f"{env_name(name, kind)}{value}: {message} ({explanation})"
 
 
 def _secret(name: str, field: FieldInfo | None, value: object) -> bool:

@@ -1,7 +1,7 @@
-"""A Shared Signals transmitter: what the pipeline decided, told to identity providers as signed event tokens.
+"""OpenID Shared Signals transmitter: sends what the pipeline decided to identity providers as Security Event Tokens.
 
-Kafka records become happenings, these become claims, and these become signed tokens in the queue of every
-stream that asked for them. From there they are pushed (RFC 8935) or polled (RFC 8936). Streams are managed
-as the OpenID Shared Signals Framework 1.0 says. A record's offset is committed only when its tokens are in
-the store.
+A Kafka record becomes security events; each event becomes claims; the claims become a signed token (SET) in the queue
+of every stream that requested such events. From the queue a SET is pushed (RFC 8935) or polled (RFC 8936). Receivers
+manage their streams as OpenID Shared Signals Framework 1.0 defines. The offset of a record is committed only after
+its SETs are stored.
 """

@@ -1,4 +1,4 @@
-"""Enforcers without Kafka say over HTTP that a session is ended; here their word goes on to Kafka."""
+"""Kafka producer of revocation acknowledgements that enforcers without Kafka send over HTTP (`POST /acks`)."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from schemas.topics import REVOCATION_ACKS
 
 logger = logging.getLogger(__name__)
 
-ANSWER_S: Final = 10.0
-"""Seconds the brokers may take to have it safe."""
+SEND_TIMEOUT_S: Final = 10.0
+"""Seconds within which the brokers must have acknowledged the record."""
 
 
 class AckProducer:
-    """Writes acknowledgements. It connects at the first one, and anew after a failure."""
+    """Writes acknowledgements to Kafka. It connects at the first one and reconnects after a failure."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._turn = asyncio.Lock()
-        self._open = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._resources = AsyncExitStack()
         self._writer: Writer | None = None
-        self._going: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def write(self, ack: RevocationAck) -> None:
-        """Return when *ack* is safe in Kafka; raises `AckNotSentError` where that is not known in `ANSWER_S`."""
-        members = ack.model_dump(exclude_none=True)
-        message = Message(REVOCATION_ACKS, record_key(REVOCATION_ACKS, members), encode(members))
+        """Return when *ack* is in Kafka; raises `AckNotSentError` if that is not confirmed within `SEND_TIMEOUT_S`."""
+        fields = ack.model_dump(exclude_none=True)
+        message = Message(REVOCATION_ACKS, record_key(REVOCATION_ACKS, fields), encode(fields))
         try:
-            async with asyncio.timeout(ANSWER_S), self._turn:
+            async with asyncio.timeout(SEND_TIMEOUT_S), self._lock:
                 await self._write(message, ack.tenant.encode())
-        except Exception as error:  # whatever it is, nobody knows that it is safe
-            logger.error("an acknowledgement could not be passed on: %r", error)  # noqa: TRY400 - a sentence
-            raise AckNotSentError("acknowledgements cannot be passed on now; send it again later") from error
+        except Exception as error:  # whatever the error is, the record may not be stored
+            logger.error("an acknowledgement could not be written to Kafka: %r", error)  # noqa: TRY400 - a sentence
+            raise AckNotSentError("acknowledgements cannot be stored now; send it again later") from error
 
     async def _write(self, message: Message, tenant: bytes) -> None:
         try:
             if self._writer is None:
-                self._writer = await self._open.enter_async_context(open_writer(self._connection))
+                self._writer = await self._resources.enter_async_context(open_writer(self._connection))
             await self._writer.send(message, tenants=[tenant])
             await self._writer.flush()
         except BaseException:
-            self._let_go()
+            self._disconnect()
             raise
 
-    def _let_go(self) -> None:
-        """Have the connection closed while nobody waits: aiokafka goes on trying for a while."""
-        self._writer, gone, self._open = None, self._open, AsyncExitStack()
-        going = asyncio.create_task(_closed(gone))
-        self._going.add(going)
-        going.add_done_callback(self._going.discard)
+    def _disconnect(self) -> None:
+        """Close the connection in a task of its own, because aiokafka retries for a while before it gives up."""
+        self._writer, resources, self._resources = None, self._resources, AsyncExitStack()
+        task = asyncio.create_task(_close_quietly(resources))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Let go of the brokers, in `ANSWER_S`."""
-        self._let_go()
-        _, late = await asyncio.wait(self._going, timeout=ANSWER_S)
+        """Close the connection to the brokers within `SEND_TIMEOUT_S`."""
+        self._disconnect()
+        _, late = await asyncio.wait(self._closing, timeout=SEND_TIMEOUT_S)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _closed(gone: AsyncExitStack) -> None:
+async def _close_quietly(resources: AsyncExitStack) -> None:
     try:
-        await gone.aclose()
-    except Exception as error:  # noqa: BLE001 - what it had to say was said
-        logger.warning("a connection for acknowledgements did not end well: %r", error)
+        await resources.aclose()
+    except Exception as error:  # noqa: BLE001 - the failure of the connection itself is logged already
+        logger.warning("the producer of acknowledgements could not be closed: %r", error)

@@ -1,6 +1,6 @@
-"""Which of the transmitters on one store works: the one that leads. The others stand by and take over.
+"""Leader loop: of all transmitters that share a store, the leader reads Kafka, delivers and does housekeeping.
 
-What leads reads Kafka, delivers and keeps house. What stands by looks each second whether the lead is free.
+The others stand by and check every second whether the leadership is free. All of them serve HTTP.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ T = TypeVar("T")
 
 
 async def call_with_timeout(call: Callable[[], T], seconds: float, late: Callable[[T], object] = lambda _: None) -> T:
-    """What *call* gives or raises, in a thread of its own; raises `TimeoutError` after *seconds*.
+    """Return what *call* returns or raises, run in a thread of its own; raises `TimeoutError` after *seconds*.
 
-    The thread stays behind with its question then. It keeps no process from ending, and what it is answered
-    after all goes to *late*, in that thread.
+    A thread that times out goes on by itself. It is a daemon, so it does not keep the process alive, and its late
+    result is passed to *late* in that thread.
     """
-    asked: Future[T] = Future()
-    Thread(target=_ask, args=(call, asked, late), name="asks", daemon=True).start()
-    answer = asyncio.wrap_future(asked)
+    future: Future[T] = Future()
+    Thread(target=_call_in_thread, args=(call, future, late), name="bounded call", daemon=True).start()
+    answer = asyncio.wrap_future(future)
     try:
         await asyncio.wait({answer}, timeout=seconds)
     finally:
-        given_up = asked.cancel()  # false if it was answered in the last moment
+        given_up = future.cancel()  # false if the result came at the last moment
     if given_up:
         raise TimeoutError
     return await answer
 
 
-def _ask(call: Callable[[], T], asked: Future[T], late: Callable[[T], object]) -> None:
+def _call_in_thread(call: Callable[[], T], future: Future[T], late: Callable[[T], object]) -> None:
     try:
-        given = call()
-    except BaseException as error:  # noqa: BLE001 - it is for who waits
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - the waiting coroutine raises it
         with suppress(InvalidStateError):
-            asked.set_exception(error)
+            future.set_exception(error)
         return
     try:
-        asked.set_result(given)
+        future.set_result(result)
     except InvalidStateError:  # nobody waits any more
         with suppress(Exception):
-            late(given)
+            late(result)
 
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.0
-"""Seconds between two looks at who leads."""
-ANSWER_S: Final = 5.0
-"""Seconds the store may take to say who leads. Who cannot ask it does not lead: another may by now."""
-REST_S: Final = 5.0
-"""Seconds after which what failed for want of the store or the brokers begins again."""
-MARGIN_S: Final = 10.0
-"""Seconds beyond the longest push that parts may take to end."""
+CHECK_S: Final = 1.0
+"""Seconds between two checks of who leads."""
+STORE_TIMEOUT_S: Final = 5.0
+"""Seconds within which the store must say who leads. A process that cannot ask does not lead: another may by now."""
+RETRY_S: Final = 5.0
+"""Seconds before the work starts again after the store or the brokers failed."""
+STOP_MARGIN_S: Final = 10.0
+"""Seconds, beyond the longest push, that the tasks have to end."""
 
 
 class LeaderTask(Protocol):
-    """A part of the work: runs until it is stopped, and then ends what it has begun."""
+    """A task of the leader: runs until it is stopped, and then completes what it has begun."""
 
     async def run(self) -> None: ...
 
@@ -73,136 +73,140 @@ class LeaderTask(Protocol):
 
 
 class RestartingReader:
-    """Reads Kafka by *part*, which begins anew while the brokers fail it; all else goes on meanwhile."""
+    """Runs *reader*, which reads Kafka, and restarts it after the brokers failed; the other tasks are not affected."""
 
-    def __init__(self, part: LeaderTask) -> None:
-        self._part = part
+    def __init__(self, reader: LeaderTask) -> None:
+        self._part = reader
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Have `run` return when *part* has ended."""
+        """Make `run` return as soon as *reader* has ended."""
         self._stop.set()
         self._part.stop()
 
     async def run(self) -> None:
-        """Run *part* until it is stopped; raises what makes it fail otherwise."""
+        """Run *reader* until it is stopped; raises every error of it except `BrokerUnreachableError`."""
         while not self._stop.is_set():
             try:
                 await self._part.run()
             except BrokerUnreachableError as error:
-                logger.error("what is decided is read later: %s", error)  # noqa: TRY400 - a sentence
-                await _wait_for_stop(REST_S, self._stop)
+                logger.error("reading Kafka is suspended: %s", error)  # noqa: TRY400 - a sentence
+                await _wait_for_stop(RETRY_S, self._stop)
             else:
                 return
 
 
 class LeaderLoop:
-    """Works while it leads and stands by while it does not, until `stop` is called.
+    """Runs the leader's tasks while this process leads; stands by while it does not, until `stop` is called.
 
-    *make* makes the parts anew each time that the work begins, which *patience_s* gives time to end; *shown*
-    is told whether this process leads.
+    *make_tasks* creates the tasks each time this process becomes the leader. They have *stop_timeout_s* (and
+    `STOP_MARGIN_S`) to end. *on_leadership* is called with whether this process leads.
     """
 
     def __init__(
         self,
         store: Store,
-        make: Callable[[], Sequence[LeaderTask]],
-        patience_s: float,
-        shown: Callable[[bool], None],
+        make_tasks: Callable[[], Sequence[LeaderTask]],
+        stop_timeout_s: float,
+        on_leadership: Callable[[bool], None],
     ) -> None:
         self._store = store
-        self._make = make
-        self._patience_s = patience_s + MARGIN_S
-        self._shown = shown
+        self._make_tasks = make_tasks
+        self._stop_timeout_s = stop_timeout_s + STOP_MARGIN_S
+        self._on_leadership = on_leadership
         self.stopped_cleanly = True
-        """Whether all parts ended by themselves when they were last told to."""
+        """Whether all tasks ended by themselves when they were last stopped."""
         self._stop = asyncio.Event()
-        self._said: bool | None = None
+        self._last_reported: bool | None = None
 
     def stop(self) -> None:
-        """Have `run` return when what is under way has ended, in bounded time."""
+        """Make `run` return when what is in progress has ended, in bounded time."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Lead and work, or stand by; raises what made a part fail, but for a store that does not answer."""
+        """Lead and work, or stand by; raises the error of a task that failed, unless the store did not respond."""
         while not self._stop.is_set():
-            rest = LOOK_S
+            pause_s = CHECK_S
             try:
                 async with _leadership(self._store) as leads:
-                    self._say(leads=bool(leads))
+                    self._report(leads=bool(leads))
                     if leads:
                         await self._work(leads)
             except StoreError as error:
-                logger.error("the transmitter rests for %.0f s: %s", REST_S, error)  # noqa: TRY400 - a sentence
-                rest = REST_S
+                logger.error("the transmitter retries in %.0f s: %s", RETRY_S, error)  # noqa: TRY400 - a sentence
+                pause_s = RETRY_S
             finally:
-                self._shown(False)  # noqa: FBT003 - a callback has no names
-            await _wait_for_stop(rest, self._stop)
+                self._on_leadership(False)  # noqa: FBT003 - a callback has no names
+            await _wait_for_stop(pause_s, self._stop)
 
-    def _say(self, *, leads: bool) -> None:
-        self._shown(leads)
-        if leads is not self._said:
-            logger.info("leads, and works" if leads else "stands by: another transmitter leads")
-            self._said = leads
+    def _report(self, *, leads: bool) -> None:
+        self._on_leadership(leads)
+        if leads is not self._last_reported:
+            logger.info("this transmitter leads" if leads else "standing by: another transmitter leads")
+            self._last_reported = leads
 
     async def _work(self, leads: Leadership) -> None:
-        parts = self._make()
-        tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
+        leader_tasks = self._make_tasks()
+        tasks = [asyncio.create_task(reader.run(), name=type(reader).__name__) for reader in leader_tasks]
         try:
             while not self._stop.is_set() and not any(task.done() for task in tasks):
                 if not await _still_leads(leads):
-                    logger.warning("the lead is lost; another transmitter may have it now")
+                    logger.warning("the leadership is lost; another transmitter may lead now")
                     break
-                await _wait_for_stop(LOOK_S, self._stop, *tasks)
+                await _wait_for_stop(CHECK_S, self._stop, *tasks)
         finally:
-            await self._end(parts, tasks)
+            await self._end(leader_tasks, tasks)
         for task in tasks:
             if not task.cancelled():
                 task.result()
 
-    async def _end(self, parts: Sequence[LeaderTask], tasks: Sequence[asyncio.Task[None]]) -> None:
-        for part in parts:
-            part.stop()
-        _, late = await asyncio.wait(tasks, timeout=self._patience_s)
+    async def _end(self, leader_tasks: Sequence[LeaderTask], tasks: Sequence[asyncio.Task[None]]) -> None:
+        for reader in leader_tasks:
+            reader.stop()
+        _, late = await asyncio.wait(tasks, timeout=self._stop_timeout_s)
         self.stopped_cleanly = not late
         for task in late:
-            logger.error("%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s)
+            logger.error(
+                "%s did not end in %.0f s; its unfinished work is repeated", task.get_name(), self._stop_timeout_s
+            )
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
 
 async def _wait_for_stop(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
-    """Return after *seconds*, or as soon as *stop* is set or one of *tasks* is over."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopping, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    """Return after *seconds*, or as soon as *stop* is set or one of *tasks* is done."""
+    stop_task = asyncio.create_task(stop.wait())
+    await asyncio.wait({stop_task, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    stop_task.cancel()
 
 
 @asynccontextmanager
 async def _leadership(store: Store) -> AsyncIterator[Leadership]:
-    """`leading.lead`, which asks a database: each time for `ANSWER_S` at most.
+    """`leader_election.lead`, where each call to the database takes at most `STORE_TIMEOUT_S`.
 
-    A lead that is given later than that is given back at once. One that cannot be given back ends by itself,
-    as that of a machine which died does.
+    A leadership that is granted later is given back at once. One that cannot be given back expires by itself, like
+    that of a machine that died.
     """
     block = lead(store)
     try:
-        leads = await call_with_timeout(block.__enter__, ANSWER_S, late=lambda _: block.__exit__(None, None, None))
+        leads = await call_with_timeout(
+            block.__enter__, STORE_TIMEOUT_S, late=lambda _: block.__exit__(None, None, None)
+        )
     except TimeoutError:
-        raise StoreError(f"{store.name}: has not said in {ANSWER_S:g} s who leads") from None
+        raise StoreError(f"{store.name}: has not said within {STORE_TIMEOUT_S:g} s who leads") from None
     try:
         yield leads
     finally:
         try:
-            await call_with_timeout(lambda: block.__exit__(None, None, None), ANSWER_S)
+            await call_with_timeout(lambda: block.__exit__(None, None, None), STORE_TIMEOUT_S)
         except TimeoutError:
-            logger.warning("%s: has not taken back the lead in %g s", store.name, ANSWER_S)
+            logger.warning("%s: the leadership could not be given back within %g s", store.name, STORE_TIMEOUT_S)
 
 
 async def _still_leads(leads: Leadership) -> bool:
-    """Whether the lead is still this process's, as far as the store says so in time."""
+    """Whether this process still leads, if the store confirms it in time."""
     try:
-        return await call_with_timeout(leads.held, ANSWER_S)
+        return await call_with_timeout(leads.is_held, STORE_TIMEOUT_S)
     except TimeoutError:
-        logger.warning("the store has not said in %g s who leads", ANSWER_S)
+        logger.warning("the store has not said within %g s who leads", STORE_TIMEOUT_S)
         return False

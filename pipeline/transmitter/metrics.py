@@ -1,4 +1,4 @@
-"""Every metric a transmitter shows to Prometheus: one row each, as in `pipeline.metrics.worker`."""
+"""Prometheus metrics of a transmitter, one row each, as in `pipeline.metrics.worker`."""
 
 from __future__ import annotations
 
@@ -16,84 +16,94 @@ PREFIX: Final = "session_risk_transmitter_"
 METHODS: Final[dict[Method, str]] = {PUSH: "push", POLL: "poll"}
 EVENT_NAMES: Final = tuple(row.name for row in EVENTS.values() if not row.control)
 SKIP_REASONS: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
-"""Why a stream is not told of a happening: as `wanted.SkipReason` has it; the receiver took its subject out; it
-has no name there; the stream was removed or disabled meanwhile."""
+"""Why a stream gets no token of an event: the reasons of `stream_filter.SkipReason`; the receiver removed the subject;
+the subject has no identifier there; the stream was removed or disabled meanwhile.
+"""
 OUTCOMES: Final = ("delivered", "retry", "dead", "dry_run")
 
 
 class TransmitterMetrics:
-    """The series of one transmitter, and the table of what they mean."""
+    """The metric series of one transmitter, and the table of what they mean."""
 
-    # What is heard, and becomes tokens.
+    # What is read and becomes tokens.
     records = Metric(Counter, f"{PREFIX}records_total", "Records read.", {"topic": TOPICS})
     refused_records = Metric(
         Counter,
         f"{PREFIX}refused_records_total",
-        "Records that could not be read; the log says where they are and why.",
+        "Records that could not be decoded; the log names each one and the reason.",
         {"topic": TOPICS},
     )
-    behind = Metric(Gauge, f"{PREFIX}behind_records", "Records not read yet.", {"topic": ANY, "partition": ANY})
-    happenings = Metric(
+    behind = Metric(
+        Gauge, f"{PREFIX}behind_records", "Records not read yet (consumer lag).", {"topic": ANY, "partition": ANY}
+    )
+    events = Metric(
         Counter,
         f"{PREFIX}happenings_total",
-        "What records said, before any stream is asked.",
+        "Security events that records contained, before they are matched with streams.",
         {"event": EVENT_NAMES},
     )
     tokens = Metric(Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": EVENT_NAMES})
-    untold = Metric(
+    skipped = Metric(
         Counter,
         f"{PREFIX}untold_total",
-        "Happenings a stream was not told of: it is disabled, did not ask for such an event, is another "
-        "tenant's, its receiver took the subject out, the subject has no name there, or it went meanwhile.",
+        "Events for which a stream got no token: it is disabled, did not request such events, belongs to another "
+        "tenant, its receiver removed the subject, the subject has no identifier there, or it was removed meanwhile.",
         {"reason": SKIP_REASONS},
     )
 
-    # What becomes of commands.
+    # The state of revocation commands.
     commands = Metric(
         Counter,
         f"{PREFIX}commands_total",
-        "Commands to end a session, by what was heard of them; `seen` was heard before, `foreign` is a word "
-        "that names another session or tenant.",
+        "Revocation commands and acknowledgements by what they changed; `seen` was read before, `foreign` is an "
+        "acknowledgement that names another session or tenant.",
         {"state": ("opened", "resent", "confirmed", "failed", "overdue", "seen", "foreign")},
     )
     confirmations = Metric(
         Counter,
         f"{PREFIX}confirmations_total",
-        "Commands confirmed, by whether that was in time (SESSION_RISK_TRANSMITTER_CONFIRM_WITHIN_S).",
+        "Revocations confirmed, by whether in time (SESSION_RISK_TRANSMITTER_CONFIRM_WITHIN_S).",
         {"in_time": ("yes", "no")},
     )
     confirmation_seconds = Metric(
         Histogram,
         f"{PREFIX}confirmation_seconds",
-        "From a decision to revoke to the enforcer's word that it is done.",
+        "From a decision to revoke to the enforcer's acknowledgement that the session is revoked.",
         {},
         PATIENCE,
     )
 
-    # How tokens leave.
+    # How tokens are delivered.
     deliveries = Metric(
         Counter,
         f"{PREFIX}deliveries_total",
-        "Tries to hand a token over, by what came of each; what is retried is tried again.",
+        "Delivery attempts by outcome; after `retry` the token is sent again.",
         {"method": tuple(METHODS.values()), "outcome": OUTCOMES},
     )
-    dead_letters = Metric(Counter, f"{PREFIX}dead_letters_total", "Tokens given up, by the last error.", {"error": ANY})
+    dead_letters = Metric(
+        Counter, f"{PREFIX}dead_letters_total", "Tokens that became dead letters, by their last error.", {"error": ANY}
+    )
     odd_answers = Metric(
-        Counter, f"{PREFIX}odd_answers_total", "Pushes taken with another status than 202.", {"status": ANY}
+        Counter,
+        f"{PREFIX}odd_answers_total",
+        "Pushes that were accepted with a status other than 202.",
+        {"status": ANY},
     )
     push_seconds = Metric(
-        Histogram, f"{PREFIX}push_seconds", "From a push to its answer, or to giving up on one.", {}, LATENCY
+        Histogram, f"{PREFIX}push_seconds", "From a push to its response, or to its failure.", {}, LATENCY
     )
     first_push_seconds = Metric(
-        Histogram, f"{PREFIX}first_push_seconds", "From a token in the queue to its first push.", {}, LATENCY
+        Histogram, f"{PREFIX}first_push_seconds", "From queueing a token to its first push.", {}, LATENCY
     )
 
-    # What waits.
-    waiting = Metric(Gauge, f"{PREFIX}waiting_tokens", "Tokens in the queues.", {"method": tuple(METHODS.values())})
+    # What is queued.
+    waiting = Metric(
+        Gauge, f"{PREFIX}waiting_tokens", "Tokens waiting in the queues.", {"method": tuple(METHODS.values())}
+    )
     oldest = Metric(
         Gauge,
         f"{PREFIX}oldest_token_seconds",
-        "Age of the oldest token that waits.",
+        "Age of the oldest waiting token.",
         {"method": tuple(METHODS.values())},
     )
     streams = Metric(
@@ -105,18 +115,20 @@ class TransmitterMetrics:
     stopped_streams = Metric(
         Counter,
         f"{PREFIX}stopped_streams_total",
-        "Streams whose status the transmitter changed, as nobody took what they hold.",
+        "Streams whose status the transmitter changed because their receiver took no tokens.",
         {"status": ("paused", "disabled")},
     )
     down_seconds = Metric(
         Gauge,
         f"{PREFIX}down_seconds",
-        "How long a receiver that something is to be pushed to has been down; the longest, 0 if none is.",
+        "Longest time that a receiver with waiting pushes has been down; 0 if none is.",
         {},
     )
 
-    # Who works.
-    leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})
+    # Which transmitter leads.
+    leads = Metric(
+        Gauge, f"{PREFIX}leads", "1 while this transmitter leads (reads and delivers), 0 while it stands by.", {}
+    )
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

@@ -1,4 +1,4 @@
-"""`session-risk transmitter clients`: the receivers, what they may do, and whose sessions they hear of."""
+"""`session-risk transmitter clients`: commands that manage receivers, their scopes and their tenants."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pipeline.transmitter.tokens.stream_filter import no_tenant_warning
 
 
 class NotFoundError(LookupError):
-    """What was named is not there."""
+    """The named object does not exist; exit code 1."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 @contextmanager
-def opened(*, new: bool = False) -> Iterator[Store]:
-    """The store, while the block lasts. Raises `SettingsError`, `StoreError` or `SealError`.
+def opened_store(*, new: bool = False) -> Iterator[Store]:
+    """Open the configured store for the block. Raises `SettingsError`, `StoreError` or `SealError`.
 
-    One that is not there is made only if it may be *new*: else nothing was to be seen in it.
+    A missing store is created only if *new* is true; otherwise the command would show an empty one.
     """
     store = (open_configured_store if new else open_existing_store)(load_transmitter())
     try:
@@ -46,73 +46,73 @@ def now() -> int:
     return int(time() * 1000)
 
 
-def when(ms: int | None) -> str | None:
-    """A moment, or none, as people read it."""
+def format_time(ms: int | None) -> str | None:
+    """Format a time in ms for people; `None` stays `None`."""
     return None if ms is None else moment(ms)
 
 
 def revoke_receiver(store: Store, settings: TransmitterSettings, receiver_id: str, now_ms: int) -> bool:
-    """Take everything back from a receiver; false if there is none, or it is revoked already.
+    """Revoke a receiver and disable its streams; false if there is none, or it is revoked already.
 
-    The word that its streams are disabled (SSF 1.0 §8.1.5) is pushed by a transmitter that runs on this
-    store. Who is revoked can poll no more, and is not told.
+    The stream-updated events (SSF 1.0 §8.1.5) are pushed by a transmitter that runs on this store. A revoked receiver
+    that polls gets none, because it can no longer poll.
     """
     with store.begin() as conn:
         before = streams.of_receiver(conn, store.sealer, receiver_id)
         if not receivers.revoke(conn, receiver_id, now_ms):
             return False
         after = streams.of_receiver(conn, store.sealer, receiver_id)
-        if pushed := [stream for stream in after if stream.method == PUSH]:
+        if push_streams := [stream for stream in after if stream.method == PUSH]:
             signer = Signer(store.sealer, settings.alg, settings.rsa_bits)
             signer.start(conn, now_ms)
-            Announcer(settings.issuer, signer).changed(conn, before, pushed, now_ms)
+            Announcer(settings.issuer, signer).announce_changes(conn, before, push_streams, now_ms)
     return True
 
 
 SCOPES: Final = (receivers.READ, receivers.MANAGE)
 
 
-@click.group("clients", short_help="Look after the receivers and their tenants.")
+@click.group("clients", short_help="Manage the receivers and their tenants.")
 def clients() -> None:
-    """Look after the receivers: those that get their access tokens here, and the tenants of all."""
+    """Manage the receivers: those that get their access tokens here, and the tenants of all."""
 
 
 @clients.command("add")
 @click.argument("name")
-@click.option("--aud", required=True, help="Audience of every token it is sent, as the receiver expects it.")
+@click.option("--aud", required=True, help="Audience (`aud`) of every token sent to it, as the receiver expects it.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
     default=SCOPES,
-    help="What it may do; may be given twice. By default both.",
+    help="Scope of its access tokens; may be given twice. By default both.",
 )
-@click.option("--tenant", help="Whose sessions it is told of. Without it, all; with tenancy on, none.")
+@click.option("--tenant", help="Tenant whose events it gets. Without it, all; with tenancy on, none.")
 @as_json
 def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
-    """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
-    tenancy = load().tenancy  # what cannot be read is told before there is a secret
-    with opened(new=True) as store, store.begin() as conn:
+    """Add the receiver NAME and show its secret, this once: the store keeps only a hash."""
+    tenancy = load().tenancy  # settings that cannot be read are reported before a secret is made
+    with opened_store(new=True) as store, store.begin() as conn:
         secret = receivers.add(conn, name, aud, scopes, now(), tenant)
-    by_key = {"client_id": name, "client_secret": secret, "aud": aud}
+    credentials = {"client_id": name, "client_secret": secret, "aud": aud}
     if as_json:
-        print_json({**by_key, "tenant": tenant, "scopes": sorted(scopes)})
+        print_json({**credentials, "tenant": tenant, "scopes": sorted(scopes)})
         return
-    screen().print(grid("", "", rows=[*by_key.items(), ("tenant", _whose(tenant, tenancy=tenancy))]))
+    screen().print(grid("", "", rows=[*credentials.items(), ("tenant", _tenant_text(tenant, tenancy=tenancy))]))
     click.echo("This is the only time the secret is shown.", err=True)
 
 
 @clients.command("list")
 @as_json
 def list_clients(*, as_json: bool) -> None:
-    """List the receivers, those too that an authorization server outside knows.
+    """List the receivers, including those that an external authorization server knows.
 
-    With SESSION_RISK_TENANCY it also names the streams that have no tenant and are told of nothing.
+    With SESSION_RISK_TENANCY it also names the streams that have no tenant and therefore get no events.
     """
     tenancy = load().tenancy
-    with opened() as store, store.read() as conn:
-        found, untold = receivers.every(conn), streams.without_tenant(conn) if tenancy else []
+    with opened_store() as store, store.read() as conn:
+        found, without_tenant = receivers.every(conn), streams.without_tenant(conn) if tenancy else []
     if as_json:
         print_json([{**asdict(receiver), "scopes": sorted(receiver.scopes)} for receiver in found])
     else:
@@ -122,52 +122,51 @@ def list_clients(*, as_json: bool) -> None:
                 receiver.aud,
                 " ".join(sorted(receiver.scopes)),
                 "outside" if receiver.outside else "here",
-                _whose(receiver.tenant, tenancy=tenancy),
+                _tenant_text(receiver.tenant, tenancy=tenancy),
                 moment(receiver.created_at),
-                when(receiver.revoked_at),
+                format_time(receiver.revoked_at),
             )
             for receiver in found
         ]
         screen().print(grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows))
-    if untold:
-        click.echo(f"session-risk: {no_tenant_warning(untold)}", err=True)
+    if without_tenant:
+        click.echo(f"session-risk: {no_tenant_warning(without_tenant)}", err=True)
 
 
 @clients.command("tenant")
 @click.argument("name")
 @click.argument("tenant", required=False)
-@click.option("--every", is_flag=True, help="Let it hear of every tenant; with tenancy on, of none.")
+@click.option("--every", is_flag=True, help="Send it events of every tenant; with tenancy on, of none.")
 def assign(*, name: str, tenant: str | None, every: bool) -> None:
-    """Let the receiver NAME hear of TENANT from now on, and of nothing else.
+    """Restrict the receiver NAME to events of TENANT from now on.
 
-    What waits in its streams was said before, and is still sent. Where an authorization server outside knows
-    the receivers, NAME is the client's id there, and need not have come yet. Exit code 1 if there is none of
-    this name that is not revoked.
+    Tokens that already wait in its streams are still sent. With an external authorization server, NAME is the client
+    id there, and the client need not have connected yet. Exit code 1 if there is no such receiver, or it is revoked.
     """
     if (tenant is None) != every:
-        raise click.UsageError("say which: TENANT, or --every")
+        raise click.UsageError("give either TENANT or --every")
     tenancy, outside = load().tenancy, load_transmitter().token_issuer is not None
-    with opened(new=outside) as store, store.begin() as conn:
+    with opened_store(new=outside) as store, store.begin() as conn:
         if outside:
             receivers.ensure(conn, name, name, SCOPES, now())
         if not receivers.assign(conn, name, tenant):
             raise NotFoundError(f"{name}: there is no receiver of this name that is not revoked")
-    click.echo(f"{name} hears of {_whose(tenant, tenancy=tenancy)} from now on")
+    click.echo(f"{name} gets events of {_tenant_text(tenant, tenancy=tenancy)} from now on")
 
 
 @clients.command("revoke")
 @click.argument("name")
 def revoke(*, name: str) -> None:
-    """Revoke the receiver NAME: its tokens end at once, and its streams are disabled.
+    """Revoke the receiver NAME: its tokens become invalid at once, and its streams are disabled.
 
-    Where it is pushed to, a transmitter that runs on this store tells it so. Exit code 1 if there is none of
-    this name that is not revoked already.
+    A receiver that is pushed to gets stream-updated from a transmitter that runs on this store. Exit code 1 if there
+    is no such receiver, or it is revoked already.
     """
-    with opened() as store:
+    with opened_store() as store:
         if not revoke_receiver(store, load_transmitter(), name, now()):
             raise NotFoundError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} is revoked")
 
 
-def _whose(tenant: str | None, *, tenancy: bool) -> str:
+def _tenant_text(tenant: str | None, *, tenancy: bool) -> str:
     return tenant or ("no tenant" if tenancy else "every tenant")

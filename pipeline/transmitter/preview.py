@@ -1,6 +1,6 @@
-"""What a receiver would get of what was decided: made as the transmitter makes it, verified as receivers do.
+"""Preview of the tokens that decisions become: built as the transmitter builds them, verified as receivers verify them.
 
-For the demonstration: the store is a temporary one, and nothing is sent.
+Used by the demonstration. The store is a temporary one, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLAIMS: Final = jwt.JWTClaimsRegistry(iss={"essential": True, "value": ISSUER},
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that a receiver believes: its JOSE header, its claims, and of which session it tells."""
+    """A verified token: its JOSE header, its claims, and the session it is about."""
 
     session_id: str
     header: Mapping[str, Any]
@@ -42,25 +42,25 @@ class Token:
 
     @property
     def event(self) -> str:
-        """The last part of the event's URI."""
+        """The last segment of the event type's URI."""
         return str(next(iter(self.claims["events"]))).rpartition("/")[2]
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What the event says."""
+        """The payload of the event."""
         payload: Mapping[str, Any] = next(iter(self.claims["events"].values()))
         return payload
 
     def text(self) -> str:
-        """Header and claims as people read them."""
+        """Header and claims as indented JSON."""
         header = json.dumps(self.header, ensure_ascii=False)
         return f"{header}\n{json.dumps(self.claims, indent=2, ensure_ascii=False)}"
 
 
 def tokens_of(messages: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
-    """Return the tokens that *said*, records of output topics by topic, become for an interoperable stream.
+    """Return the tokens that *messages* (topic and value of output records) become for an interoperable stream.
 
-    Each was verified with the published keys; raises `joserfc.errors.JoseError` where one is not right.
+    Each token is verified with the published keys; raises `joserfc.errors.JoseError` if one is invalid.
     """
     decoded_records = [
         DecodedRecord(topic, TOPICS[topic].model.model_validate_json(value).model_dump()) for topic, value in messages
@@ -69,15 +69,15 @@ def tokens_of(messages: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]
     with TemporaryDirectory() as folder:
         store = open_store(f"sqlite:///{folder}/store.db", load(Path(folder) / "store.key"))
         try:
-            texts, keys = _made(store, decoded_records, now_ms)
+            texts, keys = _build_tokens(store, decoded_records, now_ms)
         finally:
             store.close()
     published = KeySet.import_key_set(keys)
     return [_verified(text, published, sessions) for text in texts]
 
 
-def _made(store: Store, decoded_records: Sequence[DecodedRecord], now_ms: int) -> tuple[list[str], Any]:
-    """Return every token, in the order of its making, and the keys as they are published."""
+def _build_tokens(store: Store, decoded_records: Sequence[DecodedRecord], now_ms: int) -> tuple[list[str], Any]:
+    """Return all tokens in the order they were made, and the published JWK Set."""
     signer = open_signer(store, _ALG, 2048, now_ms)
     stream = Stream("idp", "idp", AUD, created_at=now_ms, updated_at=now_ms)
     with store.begin() as conn:

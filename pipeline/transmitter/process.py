@@ -1,7 +1,7 @@
-"""One transmitter: serves HTTP, and works while it leads; until it is told to stop or cannot go on.
+"""Transmitter process: serves HTTP, and works while it leads, until it is stopped or cannot go on.
 
-The exit code is the promise, as it is a worker's: 0 after a signal, with everything that was begun ended; 1
-after a failure.
+The exit code is the same as a worker's: 0 after a signal, when everything that was begun has ended; 1 after a
+failure.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)
 
-PLAIN: Final = (RightsMissingError, TopicsNotReadyError, SealError)
-"""Failures that say all there is to say: where in the code they came up helps nobody."""
+SELF_EXPLANATORY_ERRORS: Final = (RightsMissingError, TopicsNotReadyError, SealError)
+"""Failures whose message says everything: a traceback would help nobody."""
 
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread that signs may keep pushes and polls waiting; Python's own are 5 ms."""
+"""How long a thread that signs may delay pushes and polls; Python's default is 5 ms."""
 
-KEYS_S: Final = 10.0
-"""Seconds within which a key that another process made is the one that signs here."""
+KEY_REFRESH_S: Final = 10.0
+"""Seconds within which this process signs with a key that another process made."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransmitterComponents:
-    """What a transmitter is made of."""
+    """The components of one transmitter, from which `run` assembles its tasks."""
 
     connection: Connection
     limits: Limits
@@ -63,7 +63,7 @@ class TransmitterComponents:
     store: Store
     signer: Signer
     subjects: Subjects
-    bell: Notifier
+    notifier: Notifier
     metrics: TransmitterMetrics
 
 
@@ -72,56 +72,61 @@ def clock() -> int:
     return int(time() * 1000)
 
 
-def run(means: TransmitterComponents, at: socket.socket) -> int:
-    """Transmit, serving HTTP *at* this socket, until SIGTERM or SIGINT or a failure; return the exit code."""
+def run(components: TransmitterComponents, listener: socket.socket) -> int:
+    """Transmit, serving HTTP on socket *listener*, until SIGTERM, SIGINT or a failure; return the exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
+<<<<<<< HEAD
     tune_garbage_collection()
     return asyncio.run(_run(means, at))
+=======
+    search_seldom()
+    return asyncio.run(_run(components, listener))
+>>>>>>> b81e849 (The transmitter and the settings are described in plain English: messages, docstrings, names and the settings page)
 
 
-async def _run(means: TransmitterComponents, at: socket.socket) -> int:
-    ended = asyncio.Event()
+async def _run(components: TransmitterComponents, listener: socket.socket) -> int:
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, stop_requested.set)
     try:
-        return await transmit(means, at, ended)
+        return await transmit(components, listener, stop_requested)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
-async def transmit(means: TransmitterComponents, at: socket.socket, ended: asyncio.Event) -> int:
-    """Transmit until *ended* is set or something fails; return the exit code."""
-    confirming = AckProducer(means.connection)
-    working = LeaderLoop(
-        means.store,
-        partial(_parts, means),
-        means.settings.push_timeout_s,
-        means.metrics.leads.set,
+async def transmit(components: TransmitterComponents, listener: socket.socket, stop_requested: asyncio.Event) -> int:
+    """Transmit until *stop_requested* is set or something fails; return the exit code."""
+    ack_producer = AckProducer(components.connection)
+    leader_loop = LeaderLoop(
+        components.store,
+        partial(_leader_tasks, components),
+        components.settings.push_timeout_s,
+        components.metrics.leads.set,
     )
-    served = server(create_app(_services(means, confirming)), means.settings)
-    async with serving(served, at) as serves:
-        works = asyncio.create_task(working.run(), name="working")
-        keys = asyncio.create_task(_follow_keys(means), name="keys")
-        task_read = asyncio.create_task(ended.wait())
-        await asyncio.wait({serves, works, keys, task_read}, return_when=asyncio.FIRST_COMPLETED)
-        failed = [task for task in (serves, works, keys) if task.done()]
-        working.stop()
-        await asyncio.wait({works})
-        means.bell.close()
-        for task in (keys, task_read):
+    http_server = server(create_app(_services(components, ack_producer)), components.settings)
+    async with serving(http_server, listener) as http_task:
+        leader_task = asyncio.create_task(leader_loop.run(), name="working")
+        keys_task = asyncio.create_task(_follow_keys(components), name="keys")
+        stop_task = asyncio.create_task(stop_requested.wait())
+        await asyncio.wait({http_task, leader_task, keys_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in (http_task, leader_task, keys_task) if task.done()]
+        leader_loop.stop()
+        await asyncio.wait({leader_task})
+        components.notifier.close()
+        for task in (keys_task, stop_task):
             task.cancel()
-    await confirming.close()
-    code = _tell(failed or [task for task in (serves, works) if task.exception()])
-    return code if working.stopped_cleanly else 1
+    await ack_producer.close()
+    code = _log_failures(failed or [task for task in (http_task, leader_task) if task.exception()])
+    return code if leader_loop.stopped_cleanly else 1
 
 
-def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
-    """Say what made a task end that should not have; return the exit code."""
+def _log_failures(failed: Sequence[asyncio.Task[None]]) -> int:
+    """Log why a task ended that should not have; return the exit code."""
     for task in failed:
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, PLAIN):
+        if isinstance(error, SELF_EXPLANATORY_ERRORS):
             logger.critical("the transmitter cannot go on: %s", error)
         else:
             name = task.get_name()
@@ -129,45 +134,47 @@ def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
     return 1 if failed else 0
 
 
-def _services(means: TransmitterComponents, confirming: AckProducer) -> Services:
+def _services(components: TransmitterComponents, ack_producer: AckProducer) -> Services:
     return Services(
-        settings=means.settings,
-        store=means.store,
-        signer=means.signer,
-        bell=means.bell,
+        settings=components.settings,
+        store=components.store,
+        signer=components.signer,
+        notifier=components.notifier,
         clock=clock,
-        acks=confirming.write,
-        guard=partial(check_url, settings=means.settings),
+        acks=ack_producer.write,
+        guard=partial(check_url, settings=components.settings),
     )
 
 
-def _parts(means: TransmitterComponents) -> Sequence[LeaderTask]:
-    """What works while this process leads."""
-    store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
-    intake = CommandConsumer(
-        connection=means.connection,
+def _leader_tasks(components: TransmitterComponents) -> Sequence[LeaderTask]:
+    """The tasks that run while this process leads."""
+    store, settings, notifier, metrics = components.store, components.settings, components.notifier, components.metrics
+    consumer = CommandConsumer(
+        connection=components.connection,
         group=settings.group,
-        limits=means.limits,
-        statements=TokenBuilder(store, means.signer, means.subjects, settings.issuer, tenancy=means.limits.tenancy),
+        limits=components.limits,
+        builder=TokenBuilder(
+            store, components.signer, components.subjects, settings.issuer, tenancy=components.limits.tenancy
+        ),
         metrics=metrics,
-        ring=bell.notify,
+        notify=notifier.notify,
         clock=clock,
         confirm_within_s=settings.confirm_within_s,
     )
     return (
-        RestartingReader(intake),
-        PushDelivery(store, settings, bell, metrics, clock, SystemRandom()),
-        Housekeeper(store, means.signer, settings, bell, metrics, clock),
+        RestartingReader(consumer),
+        PushDelivery(store, settings, notifier, metrics, clock, SystemRandom()),
+        Housekeeper(store, components.signer, settings, notifier, metrics, clock),
     )
 
 
-async def _follow_keys(means: TransmitterComponents) -> None:
-    """Sign with the newest key, whichever process made it."""
+async def _follow_keys(components: TransmitterComponents) -> None:
+    """Sign with the newest key of the store, whichever process made it."""
 
     def refresh() -> None:
-        with suppress(StoreError), means.store.read() as conn:
-            means.signer.refresh(conn)
+        with suppress(StoreError), components.store.read() as conn:
+            components.signer.refresh(conn)
 
     while True:
-        await asyncio.sleep(KEYS_S)
+        await asyncio.sleep(KEY_REFRESH_S)
         await asyncio.to_thread(refresh)

@@ -1,4 +1,7 @@
-"""The words of the wire: event types, delivery methods, statuses, one entry each, and who defines it."""
+"""Data types of the transmitter: event types, delivery methods, statuses, streams, events and tokens.
+
+Each constant names the specification that defines it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ POLL: Final = "urn:ietf:rfc:8936"
 Method = Literal["urn:ietf:rfc:8935", "urn:ietf:rfc:8936"]
 
 Status = Literal["enabled", "paused", "disabled"]
-"""SSF 1.0 §8.1.2.1: transmit; hold; do neither."""
+"""SSF 1.0 §8.1.2.1: send events; hold them; neither send nor hold them."""
 
 SubjectForm = Literal["iss_sub", "email", "complex"]
-"""How a stream names subjects: RFC 9493 §3.2.3, §3.2.2, or SSF 1.0 §3.3."""
+"""Format of a stream's subject identifiers: RFC 9493 §3.2.3, §3.2.2, or SSF 1.0 §3.3."""
 
 Scope = Literal["ssf.read", "ssf.manage"]
 """CAEP Interoperability Profile, "OAuth Scopes": `ssf.manage` includes `ssf.read`."""
@@ -25,15 +28,17 @@ Scope = Literal["ssf.read", "ssf.manage"]
 SetState = Literal["queued", "delivered", "dead"]
 
 CommandState = Literal["open", "delivered", "confirmed", "failed", "overdue"]
-"""Of a revocation: nobody has it; a receiver took it; an enforcer did it, could not; its deadline passed."""
+"""State of a revocation: no receiver has it; a receiver took it; an enforcer revoked the session; an enforcer
+could not; its deadline passed without an acknowledgement.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type of event: its URI, the section that defines it, and the members its payload must have.
+    """An event type: its URI, the section that defines it, and the fields its payload must have.
 
-    `values` are the choices a required member has, where it has any. A `control` event is about the stream
-    itself and is sent whether asked for or not (SSF 1.0 §8.1.4, §8.1.5).
+    `values` are the values a required field may have, if they are limited. A `control` event is about the stream
+    itself and is sent whether requested or not (SSF 1.0 §8.1.4, §8.1.5).
     """
 
     name: str
@@ -102,9 +107,9 @@ SUPPORTED: Final = tuple(row.uri for row in _ROWS if not row.control)
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream as it stands in the store; times in ms. *events_requested* of `None`: whatever there is.
+    """A stream as stored; times in ms. *events_requested* of `None` means all events.
 
-    *updated_at* is when its status was set: no other change shows that its receiver is there.
+    *updated_at* is when its status was set: no other change shows that its receiver is active.
     """
 
     stream_id: str
@@ -129,7 +134,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom something happened to, as the pipeline knows them."""
+    """The subject of an event, by the pipeline's own ids."""
 
     tenant: str
     session_id: str | None = None
@@ -139,10 +144,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
-    """One thing the pipeline says, before any stream is asked: *event* is a name of `vocabulary.EVENTS`.
+    """A security event before it is matched with streams: *event* is a key of `EVENTS`.
 
-    *cause* makes the `jti` together with the stream and the event: the decision's id, or the event's where no
-    decision is behind it. *payload* has the event's own members. *at* is when it happened, ms.
+    *cause*, the stream and the event type determine the `jti`: it is the decision's id, or the source event's id if
+    there is no decision. *payload* has the fields of the event type. *at* is when it happened, ms.
     """
 
     event: str
@@ -156,7 +161,7 @@ class SecurityEvent:
 
 @dataclass(frozen=True, slots=True)
 class SignedToken:
-    """A token ready for the queue of a stream. *lane*: tokens of one lane leave in the order of `seq`."""
+    """A signed token ready to be queued. Tokens of one stream and one *lane* are delivered in the order of `seq`."""
 
     stream_id: str
     jti: str
@@ -170,7 +175,7 @@ class SignedToken:
 
 @dataclass(frozen=True, slots=True)
 class QueuedToken:
-    """A token in the queue. *error* is that of its last try, if one was made."""
+    """A token in the queue. *error* is that of its last attempt, if there was one."""
 
     seq: int
     stream_id: str

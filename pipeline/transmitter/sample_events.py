@@ -1,6 +1,6 @@
-"""One token of every event a stream takes, on demand: whether a receiver understands them, before it matters.
+"""Sample tokens: one of each event type that a stream gets, to test a receiver before real events occur.
 
-They are real tokens, and a receiver acts on them: the principal they name should be one made for it.
+They are real tokens, and a receiver acts on them: use a principal made for tests.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PAYLOADS: Final[Mapping[str, Mapping[str, Any]]] = {
     "device-compliance-change": {"previous_status": "not-compliant", "current_status": "compliant"},
     "credential-change": {"credential_type": "app", "change_type": "update"},
 }
-"""The members of each event that are its own and not `claims`, saying what does least."""
+"""The fields of each event type that `claims` does not add, with the values that do the least."""
 
 
 class NoSampleError(LookupError):
-    """There is no such stream, or nothing it would take; the message says why."""
+    """There is no such stream, or it would get no sample; the message says why."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -37,16 +37,16 @@ class NoSampleError(LookupError):
 
 _WHY: Final[Mapping[str, str]] = {
     "status": "it is disabled",
-    "tenant": "it is of another tenant, or with SESSION_RISK_TENANCY of none",
-    "event": "it asked for no event there is",
-    "unnamed": "the principal has no name there; see SESSION_RISK_TRANSMITTER_SUBJECTS_FILE",
-    "excluded": "its receiver took this subject out",
-    "gone": "it went meanwhile",
+    "tenant": "it belongs to another tenant, or with SESSION_RISK_TENANCY to none",
+    "event": "it requested no supported event",
+    "unnamed": "the principal has no identifier there; see SESSION_RISK_TRANSMITTER_SUBJECTS_FILE",
+    "excluded": "its receiver removed this subject",
+    "gone": "it was removed meanwhile",
 }
 
 
-def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> TokenBuilder:
-    """What says things in *store* as *settings* and *tenancy* have it.
+def open_builder(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> TokenBuilder:
+    """Return a token builder for *store* with these settings.
 
     Raises `SubjectsError` or `StoreError`.
     """
@@ -55,18 +55,20 @@ def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tena
     return TokenBuilder(store, signer, subjects, settings.issuer, tenancy=tenancy)
 
 
-def rehearse(made: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) -> list[str]:
-    """Queue a token of each event that the stream takes, about *who*; return the events' names.
+def queue_samples(builder: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) -> list[str]:
+    """Queue one token of each event type that the stream gets, about *subject*; return the event names.
 
-    Raises `NoSampleError` where there is no such stream, or it would take none of them.
+    Raises `NoSampleError` if there is no such stream, or it would get none of them.
     """
-    fields = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
+    reasons = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
-    happenings = [
-        SecurityEvent(event, cause, subject, now_ms, {**payload, **fields}) for event, payload in PAYLOADS.items()
+    security_events = [
+        SecurityEvent(event, cause, subject, now_ms, {**payload, **reasons}) for event, payload in PAYLOADS.items()
     ]
-    taken = made.build_stream_events(stream_id, happenings, now_ms)
-    if not taken.queued:
-        why = next((text for reason_, text in _WHY.items() if taken.unsent[reason_]), "there is no such stream")
-        raise NoSampleError(f"{stream_id} is told nothing: {why}")
-    return [event for event in PAYLOADS if taken.queued[event]]
+    result = builder.build_stream_events(stream_id, security_events, now_ms)
+    if not result.queued:
+        why = next(
+            (text for skip_reason, text in _WHY.items() if result.skipped[skip_reason]), "there is no such stream"
+        )
+        raise NoSampleError(f"{stream_id} gets no token: {why}")
+    return [event for event in PAYLOADS if result.queued[event]]

@@ -1,4 +1,4 @@
-"""What the HTTP side of the transmitter works with; put together by the process, or by a test."""
+"""Services of the HTTP API: the objects its operations use, assembled by the process or by a test."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from schemas.control import RevocationAck
 
 
 class AckNotSentError(Exception):
-    """An acknowledgement could not be passed on now; who sent it may send it again."""
+    """An acknowledgement could not be stored in Kafka; its sender may send it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The store and the signer, and the edges of the process.
+    """The store and the signer, and the interfaces to the rest of the process.
 
-    *clock* gives ms since the epoch, UTC. *acks* passes an enforcer's word on to Kafka and returns when it is
-    safe there, else raises `AckNotSentError`. *guard* raises `ValueError`, with a sentence, for an address that
-    nothing may be pushed to.
+    *clock* returns ms since the epoch, UTC. *acks* writes an enforcer's acknowledgement to Kafka and returns when it
+    is stored there; otherwise it raises `AckNotSentError`. *guard* raises `ValueError`, with a sentence, for an
+    address that must not be pushed to.
     """
 
     settings: TransmitterSettings
     store: Store
     signer: Signer
-    bell: Notifier
+    notifier: Notifier
     clock: Callable[[], int]
     acks: Callable[[RevocationAck], Awaitable[None]]
     guard: Callable[[str], None]

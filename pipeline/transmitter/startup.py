@@ -1,4 +1,4 @@
-"""From settings to a transmitter at work: whatever may be missing is looked at before anything starts."""
+"""Startup of a transmitter: checks everything it needs before anything starts, then runs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, check_u
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.process import TransmitterComponents, clock, run
-from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStream, bring, read_streams
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStream, read_streams, sync_declared
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store, open_configured_store
 from pipeline.transmitter.store.signing_keys import open_signer
@@ -40,16 +40,17 @@ logger = logging.getLogger(__name__)
 WRITTEN: Final = (REVOCATION_ACKS,)
 
 
-def start(settings: Settings, own: TransmitterSettings) -> int:
-    """Look whether there is all that a transmitter needs, and transmit; return the exit code.
+def start(settings: Settings, transmitter_settings: TransmitterSettings) -> int:
+    """Check everything that a transmitter needs, and transmit; return the exit code.
 
-    What is wrong is raised, in a sentence: `SettingsError`, `OSError`, `StoreError`, `SealError`,
-    `WeakKeyError`, `SubjectsError`, `BadStreamsError`, or what the brokers refuse.
+    Each problem is raised with a sentence: `SettingsError`, `OSError`, `StoreError`, `SealError`, `WeakKeyError`,
+    `SubjectsError`, `BadStreamsError`, or what the brokers refuse.
     """
     if settings.embedded:
         raise SettingsError(
             "SESSION_RISK_EMBEDDED: the embedded broker is inside another process; name a broker in SESSION_RISK_BROKER"
         )
+<<<<<<< HEAD
     process_setup.configure_logging(settings.log_level)
     exit_on_sigterm()
     check_certificate(own)
@@ -59,67 +60,90 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its coming and going is told by whoever has it
     with listen(own) as at, _measured(settings, own) as shown:
         means = prepare(connection, limits_of(settings, from_topics=True), own, shown)
+=======
+    process_setup.begin(settings.log_level)
+    end_if_told()
+    check_certificate(transmitter_settings)
+    connection = Connection.of(settings)
+    check_kafka(connection, settings.partitions, transmitter_settings.group)
+    process_setup.hear_of_kafka()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # start and end are logged by this process
+    with listen(transmitter_settings) as listener, _served_metrics(settings, transmitter_settings) as metrics:
+        components = prepare(connection, limits_of(settings, from_topics=True), transmitter_settings, metrics)
+>>>>>>> b81e849 (The transmitter and the settings are described in plain English: messages, docstrings, names and the settings page)
         try:
-            logger.info("issuer %s listens on %s:%d, %s", own.issuer, own.host, own.port, means.store.name)
-            return run(means, at)
+            logger.info(
+                "issuer %s listens on %s:%d, %s",
+                transmitter_settings.issuer,
+                transmitter_settings.host,
+                transmitter_settings.port,
+                components.store.name,
+            )
+            return run(components, listener)
         finally:
-            means.store.close()
+            components.store.close()
 
 
 def prepare(
-    connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics
+    connection: Connection, limits: Limits, transmitter_settings: TransmitterSettings, metrics: TransmitterMetrics
 ) -> TransmitterComponents:
-    """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
-    subjects = Subjects.load(own.subjects_file)
-    declared = [] if own.streams_file is None else _declared(own.streams_file, own)
-    store = open_configured_store(own)
+    """Open the store, with a signing key and the declared streams in it; raises as `start` does."""
+    subjects = Subjects.load(transmitter_settings.subjects_file)
+    declared = (
+        []
+        if transmitter_settings.streams_file is None
+        else _read_declared(transmitter_settings.streams_file, transmitter_settings)
+    )
+    store = open_configured_store(transmitter_settings)
     try:
-        signer = open_signer(store, own.alg, own.rsa_bits, clock())
-        _bring(store, declared, own.streams_file, Announcer(own.issuer, signer))
-        if bounds.tenancy:
-            _tell_untold(store)
+        signer = open_signer(store, transmitter_settings.alg, transmitter_settings.rsa_bits, clock())
+        _sync_declared(
+            store, declared, transmitter_settings.streams_file, Announcer(transmitter_settings.issuer, signer)
+        )
+        if limits.tenancy:
+            _warn_without_tenant(store)
     except BaseException:
         store.close()
         raise
-    return TransmitterComponents(connection, bounds, own, store, signer, subjects, Notifier(), shown)
+    return TransmitterComponents(connection, limits, transmitter_settings, store, signer, subjects, Notifier(), metrics)
 
 
-def _declared(path: Path, own: TransmitterSettings) -> list[DeclaredStream]:
-    """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
+def _read_declared(path: Path, transmitter_settings: TransmitterSettings) -> list[DeclaredStream]:
+    """Read the streams of the operator's file; an address that must not be pushed to is refused here already."""
     declared = read_streams(path)
-    for url in {this_declared.stream.endpoint_url for this_declared in declared} - {None}:
+    for url in {entry.stream.endpoint_url for entry in declared} - {None}:
         try:
-            check_url(str(url), own)
+            check_url(str(url), transmitter_settings)
         except ForbiddenUrlError as error:
             raise BadStreamsError(f"{path}: endpoint_url {url}: {error}") from None
     return declared
 
 
-def _bring(store: Store, declared: list[DeclaredStream], path: Path | None, announcer: Announcer) -> None:
-    """Make the declared streams of the store those of the file, and tell them of another status."""
+def _sync_declared(store: Store, declared: list[DeclaredStream], path: Path | None, announcer: Announcer) -> None:
+    """Make the declared streams in the store match the file, and queue stream-updated for a changed status."""
     try:
         with store.begin() as conn:
             before = streams.every(conn, store.sealer)
-            brought = bring(conn, store.sealer, declared, clock())
-            announcer.changed(conn, before, streams.every(conn, store.sealer), clock())
+            changes = sync_declared(conn, store.sealer, declared, clock())
+            announcer.announce_changes(conn, before, streams.every(conn, store.sealer), clock())
     except BadStreamsError as error:
         raise BadStreamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
-    for what, names in (("new", brought.added), ("changed", brought.changed), ("removed", brought.removed)):
+    for change, names in (("new", changes.added), ("changed", changes.changed), ("removed", changes.removed)):
         if names:
-            logger.info("declared streams, %s: %s", what, ", ".join(names))
+            logger.info("declared streams, %s: %s", change, ", ".join(names))
 
 
-def _tell_untold(store: Store) -> None:
+def _warn_without_tenant(store: Store) -> None:
     with store.read() as conn:
-        untold = streams.without_tenant(conn)
-    if untold:
-        logger.warning("%s", no_tenant_warning(untold))
+        without_tenant_ids = streams.without_tenant(conn)
+    if without_tenant_ids:
+        logger.warning("%s", no_tenant_warning(without_tenant_ids))
 
 
-def look(connection: Connection, partitions: int, group: str) -> None:
-    """Return if the brokers answer, let this client do what it must, and have the topics; raises if not."""
+def check_kafka(connection: Connection, partitions: int, group: str) -> None:
+    """Return if the brokers respond, grant this client its rights, and have the topics; raises otherwise."""
     asyncio.run(ping_broker(connection))
-    if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
+    if connection.security_protocol != "PLAINTEXT":  # without authentication there are no rights
         check_rights(connection, rights(group))
     needed = [TOPICS[name] for name in dict.fromkeys((*READ, *WRITTEN))]
     topics = [NeededTopic(topic.name, topic.partitions(partitions), topic.config()) for topic in needed]
@@ -127,7 +151,7 @@ def look(connection: Connection, partitions: int, group: str) -> None:
 
 
 def rights(group: str) -> tuple[Right, ...]:
-    """Return what this program does in Kafka: some of what its role may."""
+    """Return the rights in Kafka that this program uses: a subset of those of its role."""
     return (
         *(Right("read", "topic", name) for name in READ),
         *(Right("write", "topic", name) for name in WRITTEN),
@@ -136,15 +160,15 @@ def rights(group: str) -> tuple[Right, ...]:
 
 
 @contextmanager
-def _measured(settings: Settings, own: TransmitterSettings) -> Iterator[TransmitterMetrics]:
-    """Give the metrics, shown while the block lasts; raises `OSError` where the address cannot be had."""
-    shown = TransmitterMetrics(CollectorRegistry())
-    if own.metrics_port == 0:
-        yield shown
+def _served_metrics(settings: Settings, transmitter_settings: TransmitterSettings) -> Iterator[TransmitterMetrics]:
+    """Give the metrics, served while the block lasts; raises `OSError` if the address cannot be bound."""
+    metrics = TransmitterMetrics(CollectorRegistry())
+    if transmitter_settings.metrics_port == 0:
+        yield metrics
         return
     setting = "SESSION_RISK_TRANSMITTER_METRICS_PORT"
-    stop = worker.serve(shown.registry, settings.metrics_host, own.metrics_port, setting)
+    stop = worker.serve(metrics.registry, settings.metrics_host, transmitter_settings.metrics_port, setting)
     try:
-        yield shown
+        yield metrics
     finally:
         stop()

@@ -46,7 +46,7 @@ def taken(form: SubjectForm, count: int) -> None:
         with store.begin() as conn:
             streams.add(conn, store.sealer, Stream(**{**members, "subject_form": form}))
         take_out(store, range(count))
-        statements = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
+        token_builder = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
         clock = Clock(time.process_time)
         clock.wrap(signer, "sign_many", "signing")
         took: list[float] = []
@@ -58,7 +58,7 @@ def taken(form: SubjectForm, count: int) -> None:
                 for number in range(batch * BATCH, (batch + 1) * BATCH)
             ]
             begun, signed = time.process_time(), clock.spent.get("signing", 0.0)
-            statements.build(decoded_records, now_ms())
+            token_builder.build(decoded_records, now_ms())
             took.append(time.process_time() - begun - (clock.spent["signing"] - signed))
     print(
         f"{form}, {count:,} taken out: {median(took) * 1000:.1f} ms of processor time a batch beside signing, {max(took) * 1000:.1f} at most"

@@ -98,13 +98,13 @@ def stored(alg: str) -> None:
     with a_store(alg) as (store, signer, _):
         with store.begin() as conn:
             streams.add(conn, store.sealer, stream("s-1", "https://idp.example.org/events"))
-        statements = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
+        token_builder = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
         decoded_records = [DecodedRecord(SESSION_REVOCATIONS, command(number)) for number in range(TOKENS)]
         clock = Clock(time.process_time)
         clock.wrap(signer, "sign_many", "signing")
         cpu, wall = time.process_time(), time.perf_counter()
         for at in range(0, TOKENS, BATCH):
-            statements.build(decoded_records[at : at + BATCH], now_ms())
+            token_builder.build(decoded_records[at : at + BATCH], now_ms())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     print(
         f"{alg}: {TOKENS / cpu:,.0f} tokens per second of processor time signed and stored, {TOKENS / wall:,.0f} "
@@ -215,8 +215,8 @@ async def pushed(store: Store, *, hanging: bool) -> list[float]:
                 url = hangs.url if hanging and number == 0 else well.url
                 streams.add(conn, store.sealer, stream(f"s-{hanging}-{number}", url))
         settings = TransmitterSettings(allow_insecure=True, push_timeout_s=10)
-        bell, metrics = Notifier(), TransmitterMetrics(CollectorRegistry())
-        pushing = PushDelivery(store, settings, bell, metrics, now_ms, Random(1))
+        notifier, metrics = Notifier(), TransmitterMetrics(CollectorRegistry())
+        pushing = PushDelivery(store, settings, notifier, metrics, now_ms, Random(1))
         working = asyncio.create_task(pushing.run())
         await asyncio.sleep(3)
         for turn in range(2 * SECONDS):
@@ -224,7 +224,7 @@ async def pushed(store: Store, *, hanging: bool) -> list[float]:
                 token = numbered("lane", turn, f"s-{hanging}-{number}")
                 begun[token.jti] = time.perf_counter()
                 await asyncio.to_thread(_put, store, token)
-                bell.notify([token.stream_id])
+                notifier.notify([token.stream_id])
                 await asyncio.sleep(0.5 / STREAMS - 0.001)
         await asyncio.sleep(2)
         pushing.stop()

@@ -23,7 +23,7 @@ OUTSIDE = {
 }
 STRANGERS = {"SESSION_RISK_TENANCY": "true"}
 UNTOLD = (
-    "session-risk: with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-1, s-2. "
+    "session-risk: with SESSION_RISK_TENANCY a stream without a tenant gets no events: s-1, s-2. "
     "Give its receiver one with `session-risk transmitter clients tenant`, or write `tenant` where it is "
     "declared\n"
 )
@@ -73,7 +73,7 @@ def test_the_tenants_of_a_stream_are_given_in_one_way_only(here: Store, which: l
 
     done = _run("tenant", "me", *which)
 
-    assert (done.exit_code, "say which: TENANT, or --every" in done.stderr) == (2, True)
+    assert (done.exit_code, "give either TENANT or --every" in done.stderr) == (2, True)
 
 
 def test_a_client_that_is_not_there_is_given_none(here: Store) -> None:

@@ -59,7 +59,7 @@ def test_a_command_that_reads_a_missing_store_reports_it_and_creates_none(
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr == (
-        f"session-risk: {file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE\n"
+        f"session-risk: {file}: there is no transmitter store here; set SESSION_RISK_TRANSMITTER_DATABASE\n"
     )
     assert not file.parent.exists()
 
@@ -101,7 +101,7 @@ def test_a_key_that_is_too_weak_or_not_there_is_refused(here: Store, tmp_path: P
 
     assert (weak.exit_code, weak.stderr) == (
         2,
-        f"session-risk: {tmp_path / 'key.pem'}: an RSA key of 1024 bits is too weak; take 2048 or more\n",
+        f"session-risk: {tmp_path / 'key.pem'}: an RSA key of 1024 bits is too weak; use 2048 or more\n",
     )
     assert none.exit_code == 2
     assert none.stderr == f"session-risk: {tmp_path / 'none'}: No such file or directory\n"
@@ -121,7 +121,7 @@ def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_c
     done = [_run("keys", "rotate"), _run("keys", "import", _pem(tmp_path, 2048))]
 
     assert [result.exit_code for result in done] == [2, 2]
-    assert all(f"{keys}: holds no key that opens what this store has sealed" in result.stderr for result in done)
+    assert all(f"{keys}: no key in it decrypts the secrets of this store" in result.stderr for result in done)
     assert [key["kid"] for key in _json_of("keys", "list")] == [kid]
 
 
@@ -173,7 +173,7 @@ def test_a_name_is_refused_the_second_time(here: Store) -> None:
     again = _run("clients", "add", "me", "--aud", "a")
 
     assert (again.exit_code, again.stdout) == (2, "")
-    assert again.stderr == "session-risk: me: there is or was a receiver of this name; take another\n"
+    assert again.stderr == "session-risk: me: there is or was a receiver of this name; choose another\n"
 
 
 def test_a_client_is_revoked_once(here: Store) -> None:
@@ -263,8 +263,8 @@ def test_a_dead_letter_that_cannot_be_sent_again_is_marked(here: Store) -> None:
 
 def test_the_audit_log_is_shown_newest_first(here: Store) -> None:
     with here.begin() as conn:
-        audit.note(conn, AuditEntry(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
-        audit.note(conn, AuditEntry(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
+        audit.insert_entry(conn, AuditEntry(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
+        audit.insert_entry(conn, AuditEntry(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
 
     output, mine = _json_of("audit"), _json_of("audit", "--client", "me")
 

@@ -17,16 +17,16 @@ _LOST: Final = (
     (
         "a push is called delivered before it is answered",
         "pipeline/transmitter/delivery/push_stream.py",
-        "            result = await self._tried(token, stream)\n",
+        "            result = await self._attempt(token, stream)\n",
         """\
-            await self._parts.results.write(PushResult(token, "delivered"))
-            result = await self._tried(token, stream)
+            await self._resources.results.write(PushResult(token, "delivered"))
+            result = await self._attempt(token, stream)
 """,
     ),
     (
         "what is handed out to a poll is called delivered",
         "pipeline/transmitter/store/queue/polled.py",
-        "these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1)",
+        "statement.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1)",
         'these.values(state="delivered", ended_at=now_ms)',
     ),
     (
@@ -50,7 +50,7 @@ _DISORDERED: Final = (
     (
         "tokens about one person do not wait for each other",
         "pipeline/transmitter/tokens/builder.py",
-        "lane=lane_of(draft.happening.subject)",
+        "lane=lane_of(draft.security_event.subject)",
         "lane=draft.jti",
     ),
 )
@@ -60,13 +60,13 @@ _MISLED: Final = (
         "offsets are committed before what was read is stored",
         "pipeline/transmitter/tokens/consumer.py",
         """\
-                if records and await self._keep(records):
+                if records and await self._store(records):
                     await self._commit(reader)
 """,
         """\
                 if records:
                     await self._commit(reader)
-                    await self._keep(records)
+                    await self._store(records)
 """,
         "tests/transmitter/test_consumer.py",
         "not postgres",
@@ -104,8 +104,8 @@ _MISLED: Final = (
     Mutation(
         "one that stands by works too",
         "pipeline/transmitter/store/leader_election.py",
-        "            yield _Fixed(leads=False)\n        else:",
-        "            yield _Fixed(leads=True)\n        else:",
+        "            yield _FixedLeadership(leads=False)\n        else:",
+        "            yield _FixedLeadership(leads=True)\n        else:",
         "tests/transmitter/test_transmitter_processes.py",
         "not postgres",
     ),

@@ -15,7 +15,7 @@ from pipeline.transmitter.delivery.http_client import (
     ForbiddenAddressError,
     ForbiddenUrlError,
     check_url,
-    guard,
+    socket_factory_for,
 )
 
 KINDS = {
@@ -114,8 +114,8 @@ def test_an_entry_that_is_nothing_is_named(entry: str) -> None:
         ("//idp.example.org/events", "the scheme must be https"),
         ("https:///events", "it must name a host"),
         ("https://idp.example.org:0/", "a port that exists"),
-        ("https://idp.example.org:65536/", "it cannot be read"),
-        ("https://[::1/", "it cannot be read"),
+        ("https://idp.example.org:65536/", "it cannot be parsed"),
+        ("https://[::1/", "it cannot be parsed"),
         ("https://ana:secret@idp.example.org/", "no user name and no password"),
         ("https://idp.example.org/#here", "no fragment"),
         ("https://idp.example.org/a b", "without blanks"),
@@ -127,7 +127,7 @@ def test_an_entry_that_is_nothing_is_named(entry: str) -> None:
         ("https://LOCALHOST./", "is this machine"),
         ("https://a.localhost:8443/", "is this machine"),
         *(
-            (f"https://{host}/", "may not be connected to")
+            (f"https://{host}/", "is not permitted")
             for host in (
                 "127.0.0.1",
                 "127.1",
@@ -174,12 +174,14 @@ def test_plain_http_and_this_machine_are_taken_for_trials_only(url: str) -> None
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0", "odd"])
 def test_no_socket_is_made_for_an_address_that_a_name_turns_out_to_be(address: str) -> None:
-    make = guard(Allowed(), "idp.example.org")
+    make = socket_factory_for(Allowed(), "idp.example.org")
 
-    with pytest.raises(ForbiddenAddressError, match="which may not be connected to"):
+    with pytest.raises(ForbiddenAddressError, match="to which connecting is not permitted"):
         make((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
 
 
 def test_a_socket_is_made_for_an_address_that_may_be_connected_to() -> None:
-    with guard(Allowed(), "idp.example.org")((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 443))) as made:
+    with socket_factory_for(Allowed(), "idp.example.org")(
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 443))
+    ) as made:
         assert (made.family, made.type) == (socket.AF_INET, socket.SOCK_STREAM)

@@ -75,31 +75,31 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert load().policy_file is None
 
 
-_BROKERS = "(Kafka brokers to start from: `host:port`, comma separated)"
-_PROXIES = "(Addresses or networks of proxies, comma separated, whose X-Forwarded-For is believed)"
-_ISSUER = "(Issuer of every token and stem of every address that is published; https, no query)"
+_BROKERS = "(Bootstrap brokers of Kafka: `host:port`, comma separated)"
+_PROXIES = "(Addresses or networks of proxies, comma separated, whose X-Forwarded-For is trusted)"
+_ISSUER = "(Issuer of every token, and base of every published URL; https, no query)"
 _PLAIN = f"its path must be plain: letters, digits and ._~- between single slashes {_ISSUER}"
 
 REFUSED = {
     ("SESSION_RISK_PARTITIONS", "0"): (
-        "=0: should be greater than or equal to 1 (Partitions of every topic; fixed once topics exist)"
+        "=0: should be greater than or equal to 1 (Partitions of every topic; cannot be changed once topics exist)"
     ),
     ("SESSION_RISK_BROKER", "kafka"): (f"=kafka: 'kafka' is not a broker's address; write host:port {_BROKERS}"),
     ("SESSION_RISK_BROKER", "kafka:99999"): (
         f"=kafka:99999: 'kafka:99999' is not a broker's address; write host:port {_BROKERS}"
     ),
     ("SESSION_RISK_BROKER", "me:sesame@kafka:9092"): (
-        ": a broker's address holds no user and no password; they go to "
+        ": a broker's address must not contain user or password; set "
         f"SESSION_RISK_SASL_USERNAME and SESSION_RISK_SASL_PASSWORD {_BROKERS}"
     ),
     ("SESSION_RISK_POLICY_FILE", "/no/such.toml"): (
-        "=/no/such.toml: there is no such file (Policy file, read again when it changes; else the default)"
+        "=/no/such.toml: there is no such file (Policy file, reloaded when it changes; by default the built-in policy)"
     ),
     ("SESSION_RISK_MODEL_DIR", "/no/such"): (
-        "=/no/such: there is no such folder (Folder with a model in each sub-folder; else the ones that ship)"
+        "=/no/such: there is no such folder (Folder with one model per sub-folder; by default the included models)"
     ),
     ("SESSION_RISK_MODE", "off"): (
-        "=off: should be 'enforce' or 'observe' (`observe` reports and commands nothing; else what the policy says)"
+        "=off: should be 'enforce' or 'observe' (`observe` reports decisions without acting on them; by default the policy's mode)"
     ),
     ("SESSION_RISK_SECURITY_PROTOCOL", "SASL_SSL"): (
         "=SASL_SSL needs SESSION_RISK_SASL_USERNAME and SESSION_RISK_SASL_PASSWORD"
@@ -107,8 +107,8 @@ REFUSED = {
     ("SESSION_RISK_TLS_CERT_FILE", __file__): " and SESSION_RISK_TLS_KEY_FILE belong together; set both",
     ("SESSION_RISK_BROKERS", "kafka:9092"): ": no such setting; is SESSION_RISK_BROKER meant?",
     ("SESSION_RISK_ZZZ", "1"): ": no such setting",
-    (f"{TRANSMITTER}PORT", "0"): "=0: should be greater than or equal to 1 (Port that is listened on)",
-    (f"{TRANSMITTER}RSA_BITS", "1024"): ("=1024: should be greater than or equal to 2048 (Length of new RSA keys)"),
+    (f"{TRANSMITTER}PORT", "0"): "=0: should be greater than or equal to 1 (Port to listen on)",
+    (f"{TRANSMITTER}RSA_BITS", "1024"): ("=1024: should be greater than or equal to 2048 (Length of new RSA keys in bits)"),
     (f"{TRANSMITTER}ISSUER", "http://risk.example"): "=http://risk.example: must be https (SSF 1.0 §7.1)",
     (f"{TRANSMITTER}ISSUER", "https://me:sesame@risk.example"): (
         f": must name a host, without user and password {_ISSUER}"
@@ -125,14 +125,14 @@ REFUSED = {
     ),
     (f"{TRANSMITTER}TRUSTED_PROXIES", "*"): f"=*: '*' is neither an address nor a network {_PROXIES}",
     (f"{TRANSMITTER}TRUSTED_PROXIES", "::/0"): (
-        f"=::/0: to trust everybody is to believe what anybody says of where they are {_PROXIES}"
+        f"=::/0: trusting every address would let anyone forge the client address {_PROXIES}"
     ),
     (f"{TRANSMITTER}STREAMS_FILE", "/no/such.toml"): (
-        "=/no/such.toml: there is no such file (TOML file of streams for receivers without a management API)"
+        "=/no/such.toml: there is no such file (TOML file of declared streams, for receivers that cannot create their own)"
     ),
     (f"{TRANSMITTER}TLS_CERT_FILE", __file__): f" and {TRANSMITTER}TLS_KEY_FILE belong together; set both",
-    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_JWKS_URL: where its keys are"),
-    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_ISSUER: whose keys these are"),
+    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_JWKS_URL: the URL of its JWK Set"),
+    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_ISSUER: the issuer of these keys"),
     (f"{TRANSMITTER}PUSH_BACKOFF_S", "400"): (f"=400.0: must not be longer than {TRANSMITTER}PUSH_BACKOFF_MAX_S=300.0"),
     (f"{TRANSMITTER}ISSUERS", "x"): f": no such setting; is {TRANSMITTER}ISSUER meant?",
 }
@@ -227,7 +227,7 @@ def test_the_table_tells_every_setting_once_with_a_sentence() -> None:
         "SESSION_RISK_BROKER",
         "127.0.0.1:9092",
         "text",
-        "Kafka brokers to start from: `host:port`, comma separated",
+        "Bootstrap brokers of Kafka: `host:port`, comma separated",
     )
     found = {row.env: row for row in rows}
     assert found["SESSION_RISK_PARTITIONS"].type == "whole number, 1 to 1024"

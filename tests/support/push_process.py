@@ -31,11 +31,11 @@ async def main(url: str, key_file: str) -> None:
     with lead(store) as leads:
         if not leads:
             raise SystemExit("another process pushes from this store")
-        settings, bell, metrics = TransmitterSettings(), Notifier(), TransmitterMetrics(CollectorRegistry())
+        settings, notifier, metrics = TransmitterSettings(), Notifier(), TransmitterMetrics(CollectorRegistry())
         rng = Random()  # noqa: S311 - jitter is no secret
-        pushing = PushDelivery(store, settings, bell, metrics, clock, rng)
+        pushing = PushDelivery(store, settings, notifier, metrics, clock, rng)
         signer = open_signer(store, "ES256", 2048, clock())
-        keeping = Housekeeper(store, signer, settings, bell, metrics, clock)
+        keeping = Housekeeper(store, signer, settings, notifier, metrics, clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, pushing, keeping)
         print("pushing", flush=True)
         await asyncio.gather(pushing.run(), keeping.run())

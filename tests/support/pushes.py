@@ -71,13 +71,13 @@ def endings(store: Store, stream_id: str = "s-1") -> dict[str, tuple[str, int, s
 async def pushing(
     store: Store,
     settings: TransmitterSettings,
-    bell: Notifier | None = None,
+    notifier: Notifier | None = None,
     metrics: TransmitterMetrics | None = None,
 ) -> AsyncIterator[PushDelivery]:
     """Push while the block lasts, then stop in order."""
     shown = metrics or TransmitterMetrics(CollectorRegistry())
     rng = Random(1)  # noqa: S311 - jitter is no secret
-    pushes = PushDelivery(store, settings, bell or Notifier(), shown, clock, rng)
+    pushes = PushDelivery(store, settings, notifier or Notifier(), shown, clock, rng)
     task = asyncio.create_task(pushes.run())
     try:
         yield pushes

@@ -160,7 +160,7 @@ def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **s
         settings=transmitter_settings,
         store=store,
         signer=open_signer(store, transmitter_settings.alg, transmitter_settings.rsa_bits, NOW),
-        bell=Notifier(),
+        notifier=Notifier(),
         clock=lambda: holder[0].now,
         acks=acks,
         guard=lambda url: check_url(url, transmitter_settings),

@@ -72,7 +72,7 @@ class Listening:
 @asynccontextmanager
 async def listening(
     connection: Connection,
-    statements: TokenBuilder,
+    token_builder: TokenBuilder,
     group: str = "transmitter-t",
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], int] | None = None,
@@ -83,7 +83,7 @@ async def listening(
     """
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = CommandConsumer(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
+    intake = CommandConsumer(connection, group, limits, token_builder, metrics, rung.extend, clock or now_ms)
     restarting_reader = RestartingReader(intake)
     task = asyncio.create_task(restarting_reader.run())
     this_listening = Listening(restarting_reader, task, metrics, rung)

@@ -109,7 +109,7 @@ def knowing(store: Store, *told: Stream) -> Store:
     return store
 
 
-def statements(store: Store, subjects: Subjects | None = None) -> TokenBuilder:
+def token_builder(store: Store, subjects: Subjects | None = None) -> TokenBuilder:
     """What makes statements in *store*, by an RSA key of its own."""
     signer = open_signer(store, "RS256", 2048, T0)
     return TokenBuilder(store, signer, subjects or Subjects.load(None), ISSUER)

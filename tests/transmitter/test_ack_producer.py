@@ -49,12 +49,12 @@ def test_where_no_broker_answers_it_is_told_and_the_next_word_is_tried_anew(
     async def story() -> None:
         passing = AckProducer(Connection("127.0.0.1:1"))
         for _ in range(2):
-            with pytest.raises(AckNotSentError, match="cannot be passed on now; send it again later"):
+            with pytest.raises(AckNotSentError, match="cannot be stored now; send it again later"):
                 await passing.write(WORD)
         await passing.close()
 
     asyncio.run(story())
-    assert caplog.text.count("an acknowledgement could not be passed on") == 2
+    assert caplog.text.count("an acknowledgement could not be written to Kafka") == 2
 
 
 def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting(
@@ -64,7 +64,7 @@ def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting
         passing = AckProducer(Connection(broker.bootstrap, embedded=True))
         await passing.write(WORD)
         broker.__exit__(None, None, None)
-        monkeypatch.setattr(ack_producer, "ANSWER_S", 0.5)
+        monkeypatch.setattr(ack_producer, "SEND_TIMEOUT_S", 0.5)
         began = time.monotonic()
         async with asyncio.timeout(2 * PATIENCE):
             given = await asyncio.gather(*(passing.write(WORD) for _ in range(5)), return_exceptions=True)

@@ -11,7 +11,7 @@ import pytest
 from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.tokens.subjects import AmbiguousNames, Subjects
-from tests.support.transmitter_records import AUD, decision, knowing, queued, revocation, statements, stream
+from tests.support.transmitter_records import AUD, decision, knowing, queued, revocation, stream, token_builder
 
 OTHER = {"tenant": "globex", "decision_id": "d-2", "revocation_id": "r-2"}
 ACME = {"tenant": "acme"}
@@ -66,12 +66,12 @@ def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_o
     people = [Subject(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")]
 
     for subject in people:
-        namesakes.look(subject, stream_read)
+        namesakes.check(subject, stream_read)
 
     names = [subjects.identify(named_subject, stream_read, "https://us.example") for named_subject in people]
     assert (names[0] is not None and names[0] == names[2]) is alike
     assert [message.split(" by names")[0] for message in caplog.messages] == [
-        f"receiver {AUD} is told of principals of the tenants acme and globex"
+        f"receiver {AUD} gets principals of the tenants acme and globex"
     ] * alike
 
 
@@ -82,15 +82,15 @@ def test_two_streams_to_one_receiver_are_one_receiver_and_two_receivers_are_two(
 
     for number, tenant in enumerate(("acme", "globex")):
         subject = Subject(tenant, principal_id="ana")
-        apart.look(subject, stream(f"st-{number}", tenant=tenant, aud=f"https://{tenant}.example"))
+        apart.check(subject, stream(f"st-{number}", tenant=tenant, aud=f"https://{tenant}.example"))
         assert caplog.messages == []
     for number, tenant in enumerate(("acme", "globex")):
-        together.look(Subject(tenant, principal_id="ana"), stream(f"st-{number}", tenant=tenant))
+        together.check(Subject(tenant, principal_id="ana"), stream(f"st-{number}", tenant=tenant))
     assert len(caplog.messages) == 1
 
 
 def test_where_tenants_are_strangers_one_s_revocation_names_nobody_of_another(store: Store) -> None:
-    made = statements(knowing(store, stream("st-1", tenant="acme"), stream("st-2", tenant="globex"), stream("st-3")))
+    made = token_builder(knowing(store, stream("st-1", tenant="acme"), stream("st-2", tenant="globex"), stream("st-3")))
     made.tenancy = True
 
     made.build([revocation(**ACME), revocation(**OTHER), decision("device_rooted", **ACME)], 0)
@@ -101,7 +101,7 @@ def test_where_tenants_are_strangers_one_s_revocation_names_nobody_of_another(st
 def test_one_name_in_two_tenants_has_two_places_in_the_order_of_a_stream(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = statements(knowing(store, stream()))
+    made = token_builder(knowing(store, stream()))
 
     with caplog.at_level(logging.WARNING):
         made.build([revocation(**ACME), revocation(**OTHER)], 0)

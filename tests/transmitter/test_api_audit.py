@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.transmitter.api import rate_limits
-from pipeline.transmitter.api.rate_limits import AGAIN_MS, SINGLY, AuditWriter
+from pipeline.transmitter.api.rate_limits import MAX_SINGLE_ROWS, UPDATE_MS, AuditWriter
 from pipeline.transmitter.store import audit
 from pipeline.transmitter.store.audit import AuditEntry
 from pipeline.transmitter.store.database import Store
@@ -78,28 +78,28 @@ def test_nothing_secret_is_written_down(tmp_path: Path) -> None:
 
 def test_of_what_strangers_are_refused_some_is_written_one_by_one_and_the_rest_counted(api: Api) -> None:
     began = api.now
-    _refuse(api, SINGLY + 1)
+    _refuse(api, MAX_SINGLE_ROWS + 1)
     _refuse(api, 6)
     noted = AuditEntry(began, "POST /ssf/verify", 401, None, HERE)
-    assert _noted(api) == [noted] * SINGLY + [AuditEntry(began, "1 more refused call", 401, None, HERE)]
+    assert _noted(api) == [noted] * MAX_SINGLE_ROWS + [AuditEntry(began, "1 more refused call", 401, None, HERE)]
 
-    api.now += AGAIN_MS
+    api.now += UPDATE_MS
     _refuse(api, 2)
-    assert _noted(api)[-1] == AuditEntry(began + AGAIN_MS, "8 more refused calls", 401, None, HERE)
+    assert _noted(api)[-1] == AuditEntry(began + UPDATE_MS, "8 more refused calls", 401, None, HERE)
 
     api.now = began + 60_000
     api.stream(api.token())
-    rest = AuditEntry(began + AGAIN_MS, "9 more refused calls", 401, None, HERE)
-    assert _noted(api)[:-1] == [noted] * SINGLY + [rest]
+    rest = AuditEntry(began + UPDATE_MS, "9 more refused calls", 401, None, HERE)
+    assert _noted(api)[:-1] == [noted] * MAX_SINGLE_ROWS + [rest]
     assert _noted(api)[-1].status == 201
 
 
 def test_of_many_strangers_together_no_more_is_written(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "IN_ALL", 5)
+    monkeypatch.setattr(rate_limits, "MAX_STRANGER_ROWS", 5)
     for number in range(20):
         api.address = f"198.51.100.{number}"
         _refuse(api, 1)
-    api.now += AGAIN_MS
+    api.now += UPDATE_MS
     _refuse(api, 1)
 
     noted = _noted(api)
@@ -118,24 +118,24 @@ def test_of_many_strangers_together_no_more_is_written(api: Api, monkeypatch: py
 
 def test_a_receiver_s_calls_are_all_written_whatever_strangers_do(api: Api) -> None:
     token = api.token()
-    for _ in range(3 * SINGLY):
+    for _ in range(3 * MAX_SINGLE_ROWS):
         _refuse(api, 1)
         api.ask("GET", "/ssf/status?stream_id=none", token=token)
 
     mine = [noted for noted in _noted(api) if noted.receiver_id == "idp"]
-    assert mine == [AuditEntry(api.now, "GET /ssf/status", 404, "idp", HERE, "none")] * 3 * SINGLY
+    assert mine == [AuditEntry(api.now, "GET /ssf/status", 404, "idp", HERE, "none")] * 3 * MAX_SINGLE_ROWS
 
 
 def test_a_receiver_that_asks_too_often_is_counted_by_name(tmp_path: Path) -> None:
     api = new_api(tmp_path, requests_per_minute=2)
     token = api.token()
 
-    asked = [api.ask("GET", "/ssf/stream", token=token).status for _ in range(2 + SINGLY + 1)]
+    asked = [api.ask("GET", "/ssf/stream", token=token).status for _ in range(2 + MAX_SINGLE_ROWS + 1)]
 
-    assert asked == [200, 200] + [429] * (SINGLY + 1)
+    assert asked == [200, 200] + [429] * (MAX_SINGLE_ROWS + 1)
     assert _noted(api) == [
         *[AuditEntry(api.now, "GET /ssf/stream", 200, "idp", HERE)] * 2,
-        *[AuditEntry(api.now, "GET /ssf/stream", 429, "idp", HERE)] * SINGLY,
+        *[AuditEntry(api.now, "GET /ssf/stream", 429, "idp", HERE)] * MAX_SINGLE_ROWS,
         AuditEntry(api.now, "1 more refused call", 429, "idp", HERE),
     ]
     api.services.store.close()
@@ -145,16 +145,16 @@ def test_what_many_threads_count_at_once_is_one_row_with_their_number(store: Sto
     written = AuditWriter(store)
 
     def refuse(number: int) -> None:
-        written.bounded(AuditEntry(NOW + number, "POST /ssf/verify", 401, None, HERE), "somebody")
+        written.write_bounded(AuditEntry(NOW + number, "POST /ssf/verify", 401, None, HERE), "somebody")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(refuse, range(400)))
-    written.whole(AuditEntry(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
+    written.write(AuditEntry(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
 
     with store.read() as conn:
         found = [(noted.action, noted.status) for noted in reversed(audit.recent(conn, 1000))]
     assert Counter(found) == {
-        ("POST /ssf/verify", 401): SINGLY,
-        (f"{400 - SINGLY} more refused calls", 401): 1,
+        ("POST /ssf/verify", 401): MAX_SINGLE_ROWS,
+        (f"{400 - MAX_SINGLE_ROWS} more refused calls", 401): 1,
         ("GET /ssf/stream", 200): 1,
     }

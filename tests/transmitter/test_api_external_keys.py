@@ -37,7 +37,7 @@ def test_while_keys_are_fetched_again_known_ones_are_given_at_once(monkeypatch: 
         assert [(await task) is not None for task in first] == [True] * 3
 
         answers.clear()
-        now[0] = external_tokens.FRESH_MS + 1
+        now[0] = external_tokens.REFRESH_MS + 1
         slow = asyncio.create_task(keys.find("a"))
         await asyncio.sleep(0.05)
         async with asyncio.timeout(30):

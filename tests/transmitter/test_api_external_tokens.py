@@ -127,7 +127,7 @@ def test_claims_are_checked(api: Api, claims: dict[str, Any], status: int) -> No
 
 def test_a_token_that_lives_too_long_is_refused_with_what_to_do(api: Api) -> None:
     long = api.ask("GET", "/ssf/stream", token=token(exp=NOW // 1000 + 7200))
-    text = "this token is good for longer than 3600 seconds; ask for a shorter one"
+    text = "this token is valid for longer than 3600 seconds; request a shorter one"
 
     assert long.json == {"error": "invalid_token", "error_description": text}
     assert long.headers["www-authenticate"] == (
@@ -205,7 +205,7 @@ def test_keys_are_fetched_once_and_an_unknown_one_is_looked_for_once_in_a_while(
     assert [_list(api, token(kid="new")) for _ in range(3)] == [401] * 3
     assert server.asked == 1
     server.body = json.dumps({"keys": [{**jwks()[0], "kid": "new"}]}).encode()
-    api.now += external_tokens.PAUSE_MS
+    api.now += external_tokens.MIN_FETCH_INTERVAL_MS
     assert (_list(api, token(kid="new")), _list(api, token())) == (200, 401)
     assert server.asked == 2
 
@@ -221,13 +221,13 @@ def test_while_no_keys_can_be_had_known_ones_are_good_for_an_hour(
     good, server.status, server.body = server.body, status, body
     assert _list(api, token()) == 503
     server.status, server.body = 200, good
-    api.now += external_tokens.PAUSE_MS
+    api.now += external_tokens.MIN_FETCH_INTERVAL_MS
     assert _list(api, token()) == 200
 
     server.status, server.body = status, body
-    api.now += external_tokens.FRESH_MS + 1
+    api.now += external_tokens.REFRESH_MS + 1
     assert _list(api, _fresh(api)) == 200
-    api.now += external_tokens.STALE_MS
+    api.now += external_tokens.MAX_STALE_MS
     assert _list(api, _fresh(api)) == 503
 
 

@@ -37,41 +37,41 @@ def test_who_asks_too_often_is_logged_once_a_minute(caplog: pytest.LogCaptureFix
     rates = RateLimiter(60, lambda: now[0])
     for now[0] in range(0, 90_000, 100):  # ten times as often as it may; each second one is taken
         with suppress(Problem):
-            rates.spend("receiver idp")
+            rates.count("receiver idp")
 
-    assert caplog.messages == ["receiver idp asks more than 60 times a minute and is refused"] * 2
+    assert caplog.messages == ["receiver idp exceeds 60 requests a minute and is refused"] * 2
 
 
 def test_what_is_given_back_was_not_asked_and_no_more_than_that() -> None:
     rates = RateLimiter(1, lambda: 0)
-    rates.give_back("a")
-    rates.spend("a")
-    rates.give_back("a")
-    rates.spend("a")
+    rates.uncount("a")
+    rates.count("a")
+    rates.uncount("a")
+    rates.count("a")
 
     with pytest.raises(Problem):
-        rates.spend("a")
+        rates.count("a")
 
 
 def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
     now = [100_000]
     rates = RateLimiter(2, lambda: now[0])
-    rates.spend("a")
+    rates.count("a")
     now[0] = 0
-    rates.spend("a")
+    rates.count("a")
 
     with pytest.raises(Problem, match="more than 2 requests a minute"):
-        rates.spend("a")
+        rates.count("a")
 
 
 def test_of_too_many_names_the_longest_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "MOST_KNOWN", 2)
+    monkeypatch.setattr(rate_limits, "MAX_TRACKED", 2)
     rates = RateLimiter(1, lambda: 0)
     for name in ("a", "b", "c", "a"):
-        rates.spend(name)
+        rates.count(name)
 
     with pytest.raises(Problem):
-        rates.spend("c")
+        rates.count("c")
 
 
 def test_a_body_that_is_too_long_is_refused_whatever_it_says_of_its_length(api: Api) -> None:
@@ -87,7 +87,7 @@ def test_a_body_that_is_too_long_is_refused_whatever_it_says_of_its_length(api: 
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "BODY_S", 0.05)
+    monkeypatch.setattr(rate_limits, "BODY_TIMEOUT_S", 0.05)
     sent: list[Any] = []
 
     async def never(_scope: Any, _receive: Any, _send: Any) -> None:

@@ -52,14 +52,14 @@ def _put(api: Api, jti: str) -> None:
 def test_a_long_poll_ends_when_the_bell_rings(
     api: Api, poll: Callable[[], Task[Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "LOOK_S", 600.0)
+    monkeypatch.setattr(notifier, "POLL_S", 600.0)
 
     async def work() -> Any:
         polling = poll()
         await asyncio.sleep(0.1)
         assert not polling.done()
         await asyncio.to_thread(_put, api, "a")
-        api.services.bell.notify([api.ids["stream"]])
+        api.services.notifier.notify([api.ids["stream"]])
         return (await polling).json
 
     assert _in_time(work) == {"sets": {"a": "jwt of a"}, "moreAvailable": False}
@@ -88,7 +88,7 @@ def test_a_long_poll_ends_when_the_process_does(api: Api, poll: Callable[[], Tas
     async def work() -> Any:
         polling = poll()
         await asyncio.sleep(0.1)
-        api.services.bell.close()
+        api.services.notifier.close()
         return [(await polling).json, (await poll()).json]
 
     assert _in_time(work) == [NOTHING, NOTHING]
@@ -97,7 +97,7 @@ def test_a_long_poll_ends_when_the_process_does(api: Api, poll: Callable[[], Tas
 def test_who_hangs_up_is_handed_nothing(
     api: Api, poll: Callable[[], Task[Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "LOOK_S", 600.0)
+    monkeypatch.setattr(notifier, "POLL_S", 600.0)
     path, token = f"/t1/ssf/poll/{api.ids['stream']}", api.ids["token"]
 
     async def work() -> list[Any]:
@@ -106,7 +106,7 @@ def test_who_hangs_up_is_handed_nothing(
         await asyncio.sleep(0.1)
         gone.set()
         await asyncio.to_thread(_put, api, "a")
-        api.services.bell.notify([api.ids["stream"]])
+        api.services.notifier.notify([api.ids["stream"]])
         return [(await polling).json, (await poll()).json]
 
     assert _in_time(work) == [NOTHING, {"sets": {"a": "jwt of a"}, "moreAvailable": False}]
@@ -131,9 +131,9 @@ def test_a_long_poll_notices_what_becomes_of_its_stream(
         await api.call(method, f"/t1{path.format(stream=stream)}", body, token=token)
         if status is None:  # it goes on waiting, and is handed nothing
             await asyncio.to_thread(_put, api, "a")
-            api.services.bell.notify([stream])
+            api.services.notifier.notify([stream])
             done, _ = await asyncio.wait([polling], timeout=1.5)
-            api.services.bell.close()
+            api.services.notifier.close()
             assert (done, (await polling).json) == (set(), NOTHING)
             return None
         return (await polling).status
@@ -143,34 +143,34 @@ def test_a_long_poll_notices_what_becomes_of_its_stream(
 
 def test_of_many_long_polls_of_a_stream_only_some_wait(api: Api, poll: Callable[[], Task[Answer]]) -> None:
     async def work() -> list[Any]:
-        waiting = {poll() for _ in range(api_polling.MOST_WAITING + 2)}
+        waiting = {poll() for _ in range(api_polling.MAX_LONG_POLLS + 2)}
         done: set[Task[Answer]] = set()
         while len(done) < 2:
             ended, waiting = await asyncio.wait(waiting, return_when=FIRST_COMPLETED)
             done |= ended
-        assert len(waiting) == api_polling.MOST_WAITING
-        api.services.bell.close()
+        assert len(waiting) == api_polling.MAX_LONG_POLLS
+        api.services.notifier.close()
         return [(await task).json for task in (*done, *waiting)]
 
-    assert _in_time(work) == [NOTHING] * (api_polling.MOST_WAITING + 2)
+    assert _in_time(work) == [NOTHING] * (api_polling.MAX_LONG_POLLS + 2)
 
 
 def test_the_bell_keeps_a_ring_for_who_comes_next() -> None:
     async def work() -> list[bool]:
-        bell = Notifier()
-        bell.notify(["a"])
-        return [await bell.wait("a", 0.01), await bell.wait("a", 0.01), await bell.wait("b", 0.01)]
+        notifier = Notifier()
+        notifier.notify(["a"])
+        return [await notifier.wait("a", 0.01), await notifier.wait("a", 0.01), await notifier.wait("b", 0.01)]
 
     assert _in_time(work) == [True, False, False]
 
 
 def test_the_bell_wakes_all_who_wait_from_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier, "LOOK_S", 600.0)
+    monkeypatch.setattr(notifier, "POLL_S", 600.0)
 
     async def work() -> list[bool]:
-        bell = Notifier()
-        waiting = [create_task(bell.wait("a", 600)) for _ in range(3)]
-        Timer(0.1, bell.notify, [["a", "b"]]).start()  # the loop sleeps by then
+        notifier = Notifier()
+        waiting = [create_task(notifier.wait("a", 600)) for _ in range(3)]
+        Timer(0.1, notifier.notify, [["a", "b"]]).start()  # the loop sleeps by then
         return await asyncio.gather(*waiting)
 
     assert _in_time(work) == [True, True, True]
@@ -178,11 +178,11 @@ def test_the_bell_wakes_all_who_wait_from_any_thread(monkeypatch: pytest.MonkeyP
 
 def test_the_bell_forgets_who_waits_no_more_and_streams_that_are_gone() -> None:
     async def work() -> None:
-        bell = Notifier()
-        await bell.wait("a", 0.01)
-        bell.notify(["a"])
-        bell.forget("a")
-        assert await bell.wait("a", 0.01) is False
-        assert (bell._waiting, bell._unheard) == ({}, set())
+        notifier = Notifier()
+        await notifier.wait("a", 0.01)
+        notifier.notify(["a"])
+        notifier.forget("a")
+        assert await notifier.wait("a", 0.01) is False
+        assert (notifier._waiting, notifier._pending) == ({}, set())
 
     _in_time(work)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from pipeline.transmitter import notifier
-from pipeline.transmitter.api.polling import MOST_SAID
+from pipeline.transmitter.api.polling import MAX_ACKS
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.queue import dead_letters, polled
@@ -112,7 +112,7 @@ def test_a_dry_run_tells_all_that_is_about_one_subject(tmp_path: Path) -> None:
 
 
 def test_a_word_about_one_lets_a_long_poll_have_what_is_behind_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier, "LOOK_S", 600.0)
+    monkeypatch.setattr(notifier, "POLL_S", 600.0)
     _put(api, "a1", "a2")
 
     async def work() -> Any:
@@ -129,7 +129,7 @@ def test_a_word_about_one_lets_a_long_poll_have_what_is_behind_it(api: Api, monk
 def test_while_all_is_kept_back_a_long_poll_looks_now_and_then_writes_nothing_and_has_it_in_the_end(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "LOOK_S", 0.1)
+    monkeypatch.setattr(notifier, "POLL_S", 0.1)
     _put(api, "a1", "a2")
     assert _poll(api, maxEvents=1) == (["a1"], True)
     looks = _counted(monkeypatch)
@@ -165,12 +165,12 @@ def test_a_poll_that_changes_nothing_writes_nothing(api: Api, monkeypatch: pytes
 
 def test_ten_thousand_words_are_taken_and_one_more_is_refused_with_a_sentence(api: Api) -> None:
     _put(api, "a1", "b1")
-    jtis = ["a1", *(f"x{number}" for number in range(MOST_SAID - 1))]
+    jtis = ["a1", *(f"x{number}" for number in range(MAX_ACKS - 1))]
     error = {"err": "invalid_key"}
 
     for name, strs in (("ack", [*jtis, "b1"]), ("setErrs", dict.fromkeys([*jtis, "b1"], error))):
         refused = asyncio.run(_awaited(_call(api, {**SOON, name: strs})))
-        text = f"{name}: 10001 are too many; say 10000 at most, and the rest in the next poll"
+        text = f"{name}: 10001 are too many; send at most 10000, and the rest in the next poll"
         assert refused.status == 400
         assert refused.json == {"error": "invalid_request", "error_description": text}
 

@@ -100,7 +100,7 @@ def test_without_a_subject_nothing_is_done(api: Api, token: str, stream: str, sa
 def test_a_stream_lacks_no_more_subjects_than_it_may_and_adding_one_makes_room(
     api: Api, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_controls, "MOST", 1)
+    monkeypatch.setattr(stream_controls, "MAX_REMOVED", 1)
     stream = str(api.stream(token)["stream_id"])
 
     def say(what: str, subject: Any) -> int:
@@ -122,7 +122,7 @@ def test_a_stream_lacks_no_more_subjects_than_it_may_and_adding_one_makes_room(
 
 
 def test_what_is_one_too_many_is_told_in_a_sentence(api: Api, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_controls, "MOST", 0)
+    monkeypatch.setattr(stream_controls, "MAX_REMOVED", 0)
     fields = {"stream_id": api.stream(token)["stream_id"], "subject": EMAIL}
 
     refused = api.ask("POST", "/ssf/subjects/remove", fields, token=token)
@@ -131,6 +131,7 @@ def test_what_is_one_too_many_is_told_in_a_sentence(api: Api, token: str, monkey
         403,
         {
             "error": "too_many_subjects",
-            "error_description": "a stream may lack 0 subjects; add some of them again, or make another stream",
+            "error_description": "at most 0 subjects may be removed from a stream; "
+            "add some of them again, or create another stream",
         },
     )

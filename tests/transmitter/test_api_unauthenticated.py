@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from pipeline.transmitter.api import auth, oauth, rate_limits
-from pipeline.transmitter.api.discovery import PULSE_MS
+from pipeline.transmitter.api.discovery import HEALTH_MS
 from pipeline.transmitter.store import receivers
 from tests.support.transmitter_api import Api
 
@@ -74,7 +74,7 @@ def test_a_client_that_is_revoked_is_a_stranger_again(api: Api) -> None:
 
 
 def test_of_clients_too_those_longest_silent_are_forgotten(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oauth, "MOST_KNOWN", 1)
+    monkeypatch.setattr(oauth, "MAX_TRACKED", 1)
     name, other = api.secret("one"), api.secret("other")
     assert (_client(api, "one", name), _client(api, "other", other)) == (200, 200)
     assert [_client(api, "nobody") for _ in range(3)] == [401] * 3
@@ -114,14 +114,14 @@ def test_health_looks_at_the_store_once_a_second_however_many_ask(api: Api) -> N
     assert asyncio.run(many()) == [200] * 20
     assert api.ask("GET", "/health").status == 200
     assert looked.count("SELECT 1") == 1
-    api.now += PULSE_MS
+    api.now += HEALTH_MS
     assert api.ask("GET", "/health").status == 200
     assert looked.count("SELECT 1") == 2
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_body_of_somebody_without_a_token_may_be_as_long_as_a_form(api: Api, *, known: bool) -> None:
-    long = json.dumps({"description": "", "more": "x" * rate_limits.STRANGERS_BODY}).encode()
+    long = json.dumps({"description": "", "more": "x" * rate_limits.UNAUTHENTICATED_BODY}).encode()
 
     if known:
         assert api.ask("POST", "/ssf/stream", long, token=api.token()).status == 201
@@ -157,13 +157,13 @@ def test_a_body_that_is_no_stream_is_400(api: Api, name: str) -> None:
 
 
 def test_an_address_that_is_too_long_is_refused_before_it_is_read(api: Api) -> None:
-    token, long = api.token(), "&".join(["a"] * auth.MOST_ADDRESS)
+    token, long = api.token(), "&".join(["a"] * auth.MAX_ADDRESS_BYTES)
 
     answers = [
         api.ask("GET", f"/ssf/stream?{long}", token=token),
         api.ask("GET", f"/ssf/stream?{long}"),
         api.ask("GET", f"/jwks.json?{long}"),
-        api.ask("POST", f"/ssf/poll/{'a' * auth.MOST_ADDRESS}", {}, token=token),
+        api.ask("POST", f"/ssf/poll/{'a' * auth.MAX_ADDRESS_BYTES}", {}, token=token),
     ]
 
     assert [(answer.status, answer.error) for answer in answers] == [(414, "uri_too_long")] * 4

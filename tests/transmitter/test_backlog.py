@@ -28,32 +28,32 @@ from tests.support.stores import NOW, SEALER, new_store, stream
 
 LIMITS = Limits(count=10, age_ms=24 * HOUR, idle_ms=600_000, grace_ms=60_000)
 LATE = NOW + 30 * HOUR
-FULL = "holds its newest 100 tokens; older ones are given up"
-MANY = "nobody takes what this stream holds: more than 10 tokens wait"
-OLD = "nobody takes what this stream holds: tokens wait for 24 h"
+FULL = "keeps its newest 100 tokens; older ones are dropped"
+MANY = "the receiver takes no tokens: more than 10 tokens wait"
+OLD = "the receiver takes no tokens: tokens wait for 24 h"
 
 
 @pytest.mark.parametrize(
     ("status", "held", "now_ms", "expected"),
     [
-        ("enabled", Backlog(0, None, taken=True), LATE, None),
-        ("enabled", Backlog(10, NOW, taken=False), NOW + HOUR, None),
-        ("enabled", Backlog(100, NOW, taken=True), NOW + HOUR, None),
-        ("enabled", Backlog(101, NOW, taken=True), NOW, StatusChange("enabled", FULL)),
-        ("enabled", Backlog(11, NOW, taken=False), NOW + HOUR, StatusChange("paused", MANY)),
-        ("enabled", Backlog(11, NOW, taken=False), NOW + 599_999, None),
-        ("enabled", Backlog(1, NOW, taken=False), LATE, StatusChange("paused", OLD)),
-        ("enabled", Backlog(1, NOW, taken=True), LATE, None),
+        ("enabled", Backlog(0, None, is_active=True), LATE, None),
+        ("enabled", Backlog(10, NOW, is_active=False), NOW + HOUR, None),
+        ("enabled", Backlog(100, NOW, is_active=True), NOW + HOUR, None),
+        ("enabled", Backlog(101, NOW, is_active=True), NOW, StatusChange("enabled", FULL)),
+        ("enabled", Backlog(11, NOW, is_active=False), NOW + HOUR, StatusChange("paused", MANY)),
+        ("enabled", Backlog(11, NOW, is_active=False), NOW + 599_999, None),
+        ("enabled", Backlog(1, NOW, is_active=False), LATE, StatusChange("paused", OLD)),
+        ("enabled", Backlog(1, NOW, is_active=True), LATE, None),
         ("enabled", Backlog(1, LATE, True, (("delivered", LATE),)), LATE, StatusChange("paused", OLD)),
-        ("paused", Backlog(10, NOW, taken=False), NOW + HOUR, None),
+        ("paused", Backlog(10, NOW, is_active=False), NOW + HOUR, None),
         (
             "paused",
-            Backlog(11, NOW, taken=False),
+            Backlog(11, NOW, is_active=False),
             NOW + HOUR,
-            StatusChange("paused", "holds its newest 10 tokens; older ones are given up"),
+            StatusChange("paused", "keeps its newest 10 tokens; older ones are dropped"),
         ),
-        ("paused", Backlog(1, NOW, taken=False), LATE, StatusChange("disabled", "paused for more than 24 h")),
-        ("paused", Backlog(0, None, taken=True), LATE, None),
+        ("paused", Backlog(1, NOW, is_active=False), LATE, StatusChange("disabled", "paused for more than 24 h")),
+        ("paused", Backlog(0, None, is_active=True), LATE, None),
         (
             "paused",
             Backlog(0, None, True, (("delivered", NOW + 25 * HOUR),)),
@@ -61,7 +61,7 @@ OLD = "nobody takes what this stream holds: tokens wait for 24 h"
             StatusChange("disabled", "paused for more than 24 h"),
         ),
         ("paused", Backlog(0, None, True, (("delivered", NOW),)), LATE, None),
-        ("disabled", Backlog(11, NOW, taken=False), LATE, None),
+        ("disabled", Backlog(11, NOW, is_active=False), LATE, None),
     ],
 )
 def test_what_is_to_be_done_follows_from_what_waits_and_for_how_long(
@@ -86,7 +86,7 @@ def test_s8_a_polled_stream_nobody_polls_is_told_then_paused_and_keeps_its_newes
     ]
     assert house.words() == [
         {"status": "paused", "reason": MANY},
-        {"status": "paused", "reason": "holds its newest 10 tokens; older ones are given up"},
+        {"status": "paused", "reason": "keeps its newest 10 tokens; older ones are dropped"},
     ]
 
 
@@ -192,7 +192,7 @@ def test_the_last_word_of_a_paused_stream_is_pushed_and_nothing_else(tmp_path: P
         {
             EVENTS["stream-updated"].uri: {
                 "status": "paused",
-                "reason": "holds its newest 1 tokens; older ones are given up",
+                "reason": "keeps its newest 1 tokens; older ones are dropped",
             }
         }
     ]

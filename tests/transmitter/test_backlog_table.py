@@ -21,7 +21,7 @@ from tests.support.transmitter_api import new_api
 
 PAGE = Path(__file__).parent.parent.parent / "pipeline" / "transmitter" / "README.md"
 EVENT, WORD = "session-revoked", "stream-updated"
-FULL = {"status": "enabled", "reason": "holds its newest 100 tokens; older ones are given up"}
+FULL = {"status": "enabled", "reason": "keeps its newest 100 tokens; older ones are dropped"}
 POLLED: dict[str, Any] = {"method": POLL, "endpoint_url": None}
 
 
@@ -93,7 +93,7 @@ def paused_with_too_many(house: House) -> None:
     put_numbered(house, 15)
 
     assert house.look(1000) == ("paused", {(EVENT, "dead"): 6, (EVENT, "queued"): 9, (WORD, "queued"): 1})
-    assert house.words() == [{"status": "paused", "reason": "holds its newest 10 tokens; older ones are given up"}]
+    assert house.words() == [{"status": "paused", "reason": "keeps its newest 10 tokens; older ones are dropped"}]
 
 
 def paused_for_too_long(house: House) -> None:
@@ -111,14 +111,14 @@ def disabled(house: House) -> None:
     with house.store.begin() as conn:
         stream = streams.get(conn, SEALER, "s-1")
         assert stream is not None
-        Announcer("https://tx.example.org", house.signer).say(conn, stream, "disabled", None, house.now)
+        Announcer("https://tx.example.org", house.signer).announce(conn, stream, "disabled", None, house.now)
 
     assert house.look(60_000) == ("disabled", {(WORD, "queued"): 1})
     assert house.look(1) == ("disabled", {(WORD, "dead"): 1})
 
 
 def declared(house: House) -> None:
-    """Not taken from it holds as much as others; taken from, ten times as much. It is told nothing."""
+    """Not taken from it holds as much as others; taken from, ten times as much. It gets no token."""
     put_numbered(house, 130)
     assert house.look(HOUR) == ("enabled", {(EVENT, "dead"): 120, (EVENT, "queued"): 10})
 

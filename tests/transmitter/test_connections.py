@@ -96,7 +96,7 @@ async def _ended(reader: asyncio.StreamReader) -> None:
 
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_server, "SLOW_S", SLOW_S)
+    monkeypatch.setattr(api_server, "CLIENT_TIMEOUT_S", SLOW_S)
 
 
 @pytest.mark.usefixtures("_hurried")
@@ -109,7 +109,7 @@ def test_who_sends_no_whole_request_is_not_waited_for(said: bytes) -> None:
             reader, writer = await here.open()
             writer.write(said)
             await _ended(reader)
-            await _until(lambda: here.at.held == {})
+            await _until(lambda: here.at.open_by_caller == {})
             writer.close()
 
     _run(story)
@@ -136,7 +136,7 @@ def test_who_sends_without_end_is_ended(begin: bytes, more: bytes) -> None:
                     await asyncio.sleep(0.02)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(reader.read(1000), 0.001)
-            await _until(lambda: here.at.held == {})
+            await _until(lambda: here.at.open_by_caller == {})
             writer.close()
 
     _run(story)
@@ -149,7 +149,7 @@ def test_who_takes_no_answer_is_ended() -> None:
             _, writer = await here.open()
             writer.write(GET % b"/long")
             await _until(lambda: bool(here.server.server_state.tasks))
-            await _until(lambda: not here.server.server_state.tasks and here.at.held == {})
+            await _until(lambda: not here.server.server_state.tasks and here.at.open_by_caller == {})
             writer.close()
 
     _run(story)
@@ -177,13 +177,13 @@ def test_one_address_gets_half_of_the_places_and_others_still_get_in() -> None:
             opened = [await here.open() for _ in range(10)]
             ends = [asyncio.create_task(_ended(reader)) for reader, _ in opened]
             await _until(lambda: sum(end.done() for end in ends) == 6)
-            assert here.at.held == {"127.0.0.1": 4}
+            assert here.at.open_by_caller == {"127.0.0.1": 4}
 
             assert await here.ask(source="127.0.0.1") is False
             assert await here.ask(source="127.0.0.2") is True
             for _, writer in opened:
                 writer.close()
-            await _until(lambda: here.at.held == {})
+            await _until(lambda: here.at.open_by_caller == {})
             assert await here.ask(source="127.0.0.1") is True
             await asyncio.gather(*ends)
 
@@ -196,7 +196,7 @@ def test_a_proxy_that_is_trusted_gets_all_places_and_no_more() -> None:
             opened = [await here.open() for _ in range(10)]
             ends = [asyncio.create_task(_ended(reader)) for reader, _ in opened]
             await _until(lambda: sum(end.done() for end in ends) == 2)
-            assert here.at.held == {"127.0.0.1": 8}
+            assert here.at.open_by_caller == {"127.0.0.1": 8}
             for _, writer in opened:
                 writer.close()
             await asyncio.gather(*ends)
@@ -217,9 +217,9 @@ def test_over_tls_too_a_place_is_free_when_its_connection_has_ended(tmp_path: Pa
             reader, writer = await asyncio.open_connection("localhost", here.port, ssl=trust)
             writer.write(GET % b"/")
             assert b"answered" in await reader.readuntil(b"answered")
-            assert here.at.held == {"127.0.0.1": 1}
+            assert here.at.open_by_caller == {"127.0.0.1": 1}
             writer.close()
-            await _until(lambda: here.at.held == {})
+            await _until(lambda: here.at.open_by_caller == {})
 
     _run(story)
 
@@ -231,11 +231,11 @@ def test_half_of_the_files_are_for_other_things_than_connections(
 
     async def story() -> int:
         async with served(max_connections=500) as here:
-            return here.at.most
+            return here.at.limit
 
     assert _run(story) == 128
     assert "\n".join(caplog.messages) == (
-        "256 files may be open, so 128 connections are taken at a time and not 500; raise the limit "
+        "256 files may be open, so at most 128 connections are accepted and not 500; raise the limit "
         "(ulimit -n) or lower SESSION_RISK_TRANSMITTER_MAX_CONNECTIONS"
     )
 

@@ -33,8 +33,8 @@ from tests.support.transmitter_records import (
     new_store,
     queued,
     revocation,
-    statements,
     stream,
+    token_builder,
 )
 
 
@@ -48,7 +48,7 @@ def connection() -> Iterator[Connection]:
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[TokenBuilder]:
     store = new_store(tmp_path, stream())
-    yield statements(store)
+    yield token_builder(store)
     store.close()
 
 
@@ -134,7 +134,7 @@ def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
     with caplog.at_level(logging.WARNING):
         run(story())
     assert [row.event for row in queued(made.store)] == ["session-revoked", "credential-change"]
-    assert "the coordinator moves; it is tried again after what comes next" in caplog.messages
+    assert "the coordinator moves; it is retried after the next batch" in caplog.messages
 
 
 def test_how_far_behind_it_is_is_shown(connection: Connection, made: TokenBuilder) -> None:
@@ -187,9 +187,9 @@ def test_a_record_that_cannot_be_read_is_counted_and_logged_with_its_place_and_s
 
     with caplog.at_level(logging.WARNING):
         run(story())
-    lines = [text for text in caplog.messages if "cannot be read" in text]
+    lines = [text for text in caplog.messages if "cannot be decoded" in text]
     assert ["record 0 of" in lines[0], "record 1 of" in lines[1]] == [True, True]
-    assert lines[1].endswith("principal_id: holds a NUL character")
+    assert lines[1].endswith("principal_id: contains a NUL character")
 
 
 def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_asked(
@@ -242,7 +242,7 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(leader, "REST_S", 0.05)
+    monkeypatch.setattr(leader, "RETRY_S", 0.05)
     failed = fail_once(monkeypatch, asked)
 
     async def story() -> None:
@@ -251,7 +251,7 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
             await this_listening.until(lambda: len(queued(made.store)) == 1 and bool(failed), "the token")
 
     run(story())
-    assert "what is decided is read later: " in caplog.text
+    assert "reading Kafka is suspended: " in caplog.text
     assert "not now" in caplog.text
 
 
@@ -279,4 +279,4 @@ def test_a_record_whose_header_has_a_name_that_is_no_text_holds_up_nothing(
 
     run(story())
     assert {row.txn for row in queued(made.store)} == {"e-1", "e-2", "d-1", "d-2"}
-    assert caplog.text.count("cannot be read: ") == 1
+    assert caplog.text.count("cannot be decoded: ") == 1

@@ -36,7 +36,7 @@ UNKNOWN = {
 
 
 def spoiled(topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Keys and values of records of *topic* that cannot be read."""
+    """Keys and values of records of *topic* that cannot be decoded."""
     good = encode(GOOD[topic].record)
     at = b"%d" % (T0 + 2000 if topic == REVOCATION_ACKS else T0)
     session = b'"session_id":"s-1"'
@@ -77,7 +77,7 @@ def test_records_that_cannot_be_read_stop_none_of_the_others(
     assert sorted(decoded_records) == sorted(GOOD.values())
     shown = metrics.registry.get_sample_value("session_risk_transmitter_refused_records_total", {"topic": topic})
     assert shown == len(bad)
-    expected = [f"record {offset} of {topic}, partition 3, cannot be read" for offset in range(len(bad))]
+    expected = [f"record {offset} of {topic}, partition 3, cannot be decoded" for offset in range(len(bad))]
     lines = sorted(caplog.messages, key=lambda name: int(name.split()[1]))
     assert [this_name.partition(": ")[0] for this_name in lines] == expected
 

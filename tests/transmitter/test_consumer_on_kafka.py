@@ -26,7 +26,7 @@ from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.tokens.builder import DecodedRecord
 from pipeline.transmitter.tokens.events import TOPICS
 from tests.support.transmitter_on_kafka import fail_once, listening, now_ms, tell
-from tests.support.transmitter_records import new_store, queued, revocation, statements, stream
+from tests.support.transmitter_records import new_store, queued, revocation, stream, token_builder
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -145,7 +145,7 @@ def test_a_group_that_never_read_begins_a_few_minutes_back_and_keeps_its_place_f
     old, late, last = (
         revocation(decision_id=f"{run}-{name}", revocation_id=f"{run}-{name}") for name in ("old", "late", "last")
     )
-    made = statements(new_store(tmp_path, stream()))
+    made = token_builder(new_store(tmp_path, stream()))
 
     async def story() -> None:
         await tell(connection, old)
@@ -171,9 +171,9 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(leader, "REST_S", 0.05)
+    monkeypatch.setattr(leader, "RETRY_S", 0.05)
     failed = fail_once(monkeypatch, asked)
-    run, made = uuid4().hex[:8], statements(new_store(tmp_path, stream()))
+    run, made = uuid4().hex[:8], token_builder(new_store(tmp_path, stream()))
 
     async def story() -> None:
         async with listening(connection, made, f"transmitter-{run}", clock=later) as this_listening:
@@ -181,5 +181,5 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
             await this_listening.until(lambda: len(of(run, made.store)) == 1 and bool(failed), "the token")
 
     asyncio.run(story())
-    assert "what is decided is read later: " in caplog.text
+    assert "reading Kafka is suspended: " in caplog.text
     made.store.close()

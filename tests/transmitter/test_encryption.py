@@ -46,7 +46,7 @@ def test_what_was_changed_or_sealed_by_another_key_is_not_opened(tmp_path: Path,
     for sealer, data in ((load(path), sealed), (load(_keys(tmp_path, ONE)), sealed[cut + 1 :])):
         with pytest.raises(SealError) as refused:
             sealer.open(data)
-        assert str(refused.value).startswith(f"{path}: holds no key that opens what this store has sealed")
+        assert str(refused.value).startswith(f"{path}: no key in it decrypts the secrets of this store")
 
 
 def test_a_missing_file_is_made_for_its_owner_alone_and_read_again(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_of_many_that_make_the_file_at_once_all_have_the_same_keys(tmp_path: Pat
 
 
 REFUSED = {
-    "": "holds no key; a line is a key as `python",
-    "# nothing\n\n": "holds no key; a line is a key as `python",
-    f"{ONE}\nopen sesame\n": "line 2: is no key; a line is a key as `python",
-    "schlüssel": "is no file of keys; a line is a key as `python",
+    "": "contains no key; each line is a key as made by `python",
+    "# nothing\n\n": "contains no key; each line is a key as made by `python",
+    f"{ONE}\nopen sesame\n": "line 2: not a key; each line is a key as made by `python",
+    "schlüssel": "not a key file; each line is a key as made by `python",
 }
 
 
@@ -91,7 +91,7 @@ def test_a_file_that_holds_no_keys_is_refused_without_telling_what_it_holds(tmp_
 
 
 def test_a_file_that_is_not_there_and_not_to_be_made_is_missed(tmp_path: Path) -> None:
-    with pytest.raises(SealError, match="there is no such file of keys"):
+    with pytest.raises(SealError, match="there is no such key file"):
         load(tmp_path / "keys", make=False)
 
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.claims import lane_of
-from pipeline.transmitter.tokens.consumer import AT, decode_records
+from pipeline.transmitter.tokens.consumer import EVENT_TIME_FIELDS, decode_records
 from pipeline.transmitter.tokens.events import TOPICS, events_of_record
 from schemas.decode import encode
 from schemas.decoded import Limits
@@ -31,8 +31,8 @@ from tests.support.transmitter_records import (
     new_store,
     queued,
     revocation,
-    statements,
     stream,
+    token_builder,
 )
 
 SECOND = 1000
@@ -104,7 +104,10 @@ def test_an_earlier_change_of_level_of_another_session_is_told_first_wherever_it
 
     decoded_records = read(lying([later, earlier, revoked, factor]))
 
-    assert [(decoded_record.record[AT[decoded_record.topic]] - T0) // SECOND for decoded_record in decoded_records] == [
+    assert [
+        (decoded_record.record[EVENT_TIME_FIELDS[decoded_record.topic]] - T0) // SECOND
+        for decoded_record in decoded_records
+    ] == [
         15,
         30,
         45,
@@ -159,14 +162,14 @@ def test_what_one_topic_says_of_one_session_keeps_its_order(told: list[Entry]) -
             for decoded_record in found
             if (decoded_record.topic, decoded_record.record["session_id"]) == (topic, key)
         ]
-        assert [(fields[AT[topic]] - T0) // SECOND for fields in heard_of] == mine
+        assert [(fields[EVENT_TIME_FIELDS[topic]] - T0) // SECOND for fields in heard_of] == mine
 
 
 @given(entries)
 def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[Entry]) -> None:
     found = read(lying(sorted(told, key=lambda entry: entry[2])))
 
-    times = [decoded_record.record[AT[decoded_record.topic]] for decoded_record in found]
+    times = [decoded_record.record[EVENT_TIME_FIELDS[decoded_record.topic]] for decoded_record in found]
     assert all(before <= after for before, after in pairwise(times))
 
 
@@ -174,14 +177,16 @@ def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[En
 def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
     decoded_record = said(topic, 0, T0 + 1, "d")
 
-    assert {happening.at for happening in events_of_record(*decoded_record)} == {decoded_record.record[AT[topic]]}
+    assert {happening.at for happening in events_of_record(*decoded_record)} == {
+        decoded_record.record[EVENT_TIME_FIELDS[topic]]
+    }
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenBuilder]:
     folder: Path = tmp_path_factory.mktemp("store")
     store = new_store(folder, stream())
-    yield statements(store)
+    yield token_builder(store)
     store.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, PushClient, trusted
+from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, PushClient, tls_context
 from pipeline.transmitter.push_responses import PushResponse
 from tests.support.push_receiver import (
     ACCEPTED,
@@ -41,7 +41,7 @@ async def _pushed(
     authorization: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[PushResponse, int | None]:
-    outgoing = PushClient(url, settings, tls or trusted())
+    outgoing = PushClient(url, settings, tls or tls_context())
     try:
         return await outgoing.push(JWT, authorization, NOW)
     finally:
@@ -102,7 +102,7 @@ def test_an_answer_comes_to_what_its_row_says(reply: Reply, verdict: str, name: 
 def test_a_receiver_that_hangs_is_given_up_in_time() -> None:
     answer, status = _push(HANG, push_timeout_s=0.1)
 
-    assert (answer, status) == (PushResponse("retry", "timeout", "no answer in time", counts="unless_down"), None)
+    assert (answer, status) == (PushResponse("retry", "timeout", "no response in time", counts="unless_down"), None)
 
 
 def test_of_an_answer_without_end_no_more_is_read_than_an_error_is_long() -> None:
@@ -129,7 +129,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 
 def test_cookies_are_not_sent_back() -> None:
     async def twice(url: str) -> None:
-        outgoing = PushClient(url, _settings(), trusted())
+        outgoing = PushClient(url, _settings(), tls_context())
         await outgoing.push(JWT, None, NOW)
         await outgoing.push(JWT, None, NOW)
         await outgoing.close()
@@ -207,7 +207,7 @@ def test_a_name_server_that_hangs_is_given_up_in_time_and_keeps_no_other_waiting
 
 def test_an_address_that_must_not_be_pushed_to_gets_no_session() -> None:
     async def make() -> None:
-        PushClient("https://10.0.0.1/", TransmitterSettings(), trusted())
+        PushClient("https://10.0.0.1/", TransmitterSettings(), tls_context())
 
     with pytest.raises(ForbiddenUrlError):
         asyncio.run(make())
@@ -230,9 +230,9 @@ def test_a_certificate_of_a_known_authority_is_taken(tmp_path: Path) -> None:
 
 
 def test_tls_of_old_is_not_spoken(tmp_path: Path) -> None:
-    assert trusted().minimum_version == ssl.TLSVersion.TLSv1_2
-    assert trusted().verify_mode == ssl.CERT_REQUIRED
-    assert trusted().check_hostname
+    assert tls_context().minimum_version == ssl.TLSVersion.TLSv1_2
+    assert tls_context().verify_mode == ssl.CERT_REQUIRED
+    assert tls_context().check_hostname
 
 
 def test_nobody_at_the_door_is_tried_again() -> None:

@@ -77,7 +77,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOOK_S", "REST_S"):
+    for name in ("CHECK_S", "RETRY_S"):
         monkeypatch.setattr(leader, name, 0.02)
 
 
@@ -128,7 +128,7 @@ def test_a_stop_lets_every_part_end_by_itself(store: Store) -> None:
 def test_a_part_that_does_not_end_is_given_up_in_bounded_time(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(leader, "MARGIN_S", 0.1)
+    monkeypatch.setattr(leader, "STOP_MARGIN_S", 0.1)
 
     async def story() -> None:
         async with crew(store, stubborn=True) as this_crew:
@@ -139,7 +139,7 @@ def test_a_part_that_does_not_end_is_given_up_in_bounded_time(
         assert not this_crew.working.stopped_cleanly
 
     asyncio.run(story())
-    assert "LeaderTask did not end in 0 s; what it had begun is done again" in caplog.text
+    assert "LeaderTask did not end in 0 s; its unfinished work is repeated" in caplog.text
 
 
 def test_a_store_that_cannot_be_used_now_lets_all_of_the_work_begin_anew(
@@ -153,7 +153,7 @@ def test_a_store_that_cannot_be_used_now_lets_all_of_the_work_begin_anew(
             assert this_crew.made[0][1].ended
 
     asyncio.run(story())
-    assert "the transmitter rests for 0 s: the store cannot be used now" in caplog.text
+    assert "the transmitter retries in 0 s: the store cannot be used now" in caplog.text
 
 
 class Deaf:
@@ -185,11 +185,11 @@ def test_brokers_that_do_not_answer_are_asked_again_and_nothing_else_waits_for_t
             await restarting_reader
 
     asyncio.run(story())
-    assert caplog.text.count("what is decided is read later: no broker answers") == 3
+    assert caplog.text.count("reading Kafka is suspended: no broker answers") == 3
 
 
 def test_who_waits_for_brokers_ends_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader, "REST_S", 600.0)
+    monkeypatch.setattr(leader, "RETRY_S", 600.0)
 
     async def story() -> None:
         part = Deaf(99)
@@ -221,7 +221,7 @@ def test_a_lead_that_is_lost_ends_the_work_and_it_stands_by(store: Store, monkey
         def __bool__(self) -> bool:
             return held[0]
 
-        def held(self) -> bool:
+        def is_held(self) -> bool:
             return held[0]
 
     @contextmanager

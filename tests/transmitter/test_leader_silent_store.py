@@ -39,7 +39,7 @@ class Silence:
     def __bool__(self) -> bool:
         return True
 
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         self._wait("held")
         return True
 
@@ -61,7 +61,7 @@ class Silence:
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
     made = Silence()
     monkeypatch.setattr(leader, "lead", made)
-    for name in ("LOOK_S", "REST_S", "ANSWER_S"):
+    for name in ("CHECK_S", "RETRY_S", "STORE_TIMEOUT_S"):
         monkeypatch.setattr(leader, name, 0.05)
     yield made
     made.answer()
@@ -86,8 +86,8 @@ def test_a_lead_of_which_nothing_is_heard_is_lost_until_it_is_given_anew(
             await until("it works again", lambda: len(this_crew.made) == 2 and this_crew.works)
 
     asyncio.run(story())
-    assert "the store has not said in 0.05 s who leads" in caplog.text
-    assert "the lead is lost; another transmitter may have it now" in caplog.text
+    assert "the store has not said within 0.05 s who leads" in caplog.text
+    assert "the leadership is lost; another transmitter may lead now" in caplog.text
 
 
 @pytest.mark.parametrize("what", ["held", "exit"])
@@ -118,7 +118,7 @@ def test_a_lead_that_cannot_be_given_back_is_told(
             await this_crew.task
 
     asyncio.run(story())
-    assert "has not taken back the lead in 0.05 s" in caplog.text
+    assert "the leadership could not be given back within 0.05 s" in caplog.text
 
 
 def test_a_lead_that_is_given_too_late_is_given_back_and_asked_for_again(
@@ -128,7 +128,7 @@ def test_a_lead_that_is_given_too_late_is_given_back_and_asked_for_again(
 
     async def story() -> None:
         async with crew(store) as this_crew:
-            await until("it gave up", lambda: "has not said in 0.05 s who leads" in caplog.text)
+            await until("it gave up", lambda: "has not said within 0.05 s who leads" in caplog.text)
             assert (this_crew.made, silence.entered) == ([], 0)
             silence.answer()
             await until("it works", lambda: this_crew.works)

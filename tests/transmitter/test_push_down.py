@@ -171,8 +171,8 @@ def test_that_a_receiver_is_down_and_is_back_is_told_once(tmp_path: Path, caplog
 
     lines = [record.getMessage() for record in caplog.records if "its receiver" in record.getMessage()]
     assert lines[0] == (
-        "stream s-1: its receiver is down (http_503: answered 503: the receiver is overloaded or away "
-        "(RFC 9110 §15.6.4)); until it answers one token at a time is tried"
+        "stream s-1: its receiver is down (http_503: answered 503: the receiver is overloaded or unavailable "
+        "(RFC 9110 §15.6.4)); until it responds, one token at a time is pushed"
     )
-    assert lines[1].startswith("stream s-1: its receiver answers again, after ")
+    assert lines[1].startswith("stream s-1: its receiver responds again, after ")
     assert len(lines) == 2

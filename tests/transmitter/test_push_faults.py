@@ -112,7 +112,7 @@ def waiting(store: Store) -> Counter[str]:
 
 def texts(store: Store, stream_id: str) -> set[str]:
     """What is said of those of a stream that were tried and given up."""
-    tried = (sets.c.stream_id == stream_id) & sets.c.error_text.contains("its last try")
+    tried = (sets.c.stream_id == stream_id) & sets.c.error_text.contains("its last attempt")
     with store.read() as conn:
         return set(conn.scalars(select(sets.c.error_text).where(tried)))
 
@@ -171,7 +171,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_whoev
     }
     for name, why in ELSEWHERE.items():
         (text,) = texts(store, name)
-        assert text == f"the stream held it too long, or too many; its last try: {why}"
+        assert text == f"the stream held it too long, or held too many; its last attempt: {why}"
     assert {push.headers["Authorization"] for push in receiver.pushes} == {"Bearer s3cret"}
 
 

@@ -90,7 +90,7 @@ def test_what_the_store_does_not_take_is_written_when_it_does(
 
     assert endings(store.store) == {"s-1.a.1": ("delivered", 0, None)}
     assert [record.getMessage() for record in caplog.records] == [
-        "what came of pushes (1) waits to be written: the store cannot be used now: locked"
+        "results of1pushes wait to be written: the store cannot be used now: locked"
     ] * 3
 
 

@@ -13,7 +13,7 @@ from hypothesis.strategies import binary, floats, integers, text
 
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.outcomes import (
-    LONGEST_RETRY_AFTER_S,
+    MAX_RETRY_AFTER_S,
     PushResult,
     decide,
     pause_ms,
@@ -24,7 +24,7 @@ from pipeline.transmitter.push_responses import (
     CODES,
     FAILURES,
     FINAL_ERRORS,
-    LONGEST_TEXT,
+    MAX_TEXT_LENGTH,
     REDIRECT,
     STATUSES,
     ResponseRule,
@@ -103,7 +103,7 @@ def test_a_receivers_words_are_kept_short_and_plain() -> None:
 
     text = of_status(400, sent_text.encode()).text
 
-    assert len(text) == LONGEST_TEXT
+    assert len(text) == MAX_TEXT_LENGTH
     assert text.isprintable()
 
 
@@ -162,7 +162,7 @@ def test_retry_after_is_read_as_seconds_or_a_date_and_bounded(value: str | None,
 def test_no_retry_after_is_too_odd_to_be_read(value: str) -> None:
     asked = retry_after_ms(value, NOW)
 
-    assert asked is None or 0 <= asked <= LONGEST_RETRY_AFTER_S * 1000
+    assert asked is None or 0 <= asked <= MAX_RETRY_AFTER_S * 1000
 
 
 def _rng(seed: float) -> Random:
@@ -223,12 +223,12 @@ def test_a_receiver_that_says_when_is_not_asked_before(seed: float, asked: int) 
 PAGE = Path(__file__).parent.parent.parent / "pipeline" / "transmitter" / "README.md"
 REST = ResponseRule("retry", "always", "")
 SAID = {
-    "no answer in time": "timeout",
+    "no response in time": "timeout",
     "no connection": "unreachable",
     "wrong certificate": "tls",
     "a connection that breaks": "cut",
     "an answer that is no HTTP": "bad_answer",
-    "an address that may not be connected to": "address_refused",
+    "an address that is not permitted": "address_refused",
 }
 COUNTS = {"always": "always", "unless the receiver is down": "unless_down", "never": "never"}
 """The words of the table, and what they stand for."""

@@ -46,13 +46,13 @@ def test_a_stream_that_is_stopped_is_not_pushed_and_goes_on_when_it_may(tmp_path
 
 
 def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp_path: Path) -> None:
-    store, bell, names = new_store(tmp_path), Notifier(), ("s-1", "s-2", "s-3")
+    store, notifier, names = new_store(tmp_path), Notifier(), ("s-1", "s-2", "s-3")
 
     async def main(receiver: Receiver) -> None:
         for name in names:
             add(store, receiver.url, name)
             put(store, numbered("a", 1, name))
-        async with pushing(store, quick(), bell):
+        async with pushing(store, quick(), notifier):
             for name in names:
                 await seen("a push", partial(_delivered, store, name))
             with store.begin() as conn:
@@ -60,7 +60,7 @@ def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp
                 streams.change(conn, SEALER, stream("s-2", method=POLL, endpoint_url=None))
                 streams.set_status(conn, "s-3", "disabled", None, clock())
                 queue.put(conn, [numbered("a", 2, name) for name in names], clock())
-            bell.notify(names)
+            notifier.notify(names)
             await asyncio.sleep(1.2)
 
     with Receiver() as receiver:
@@ -138,10 +138,10 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert receiver.pushes == []
     assert endings(store) == {"s-1.a.1": ("dead", 1, "dry_run")}
     assert [record.getMessage() for record in caplog.records if record.name.endswith(".push_stream")] == [
-        'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}',
+        'dry run: stream s-1 would get session-revoked {"jti":"s-1.a.1","lane":"a","number":1}',
         (
             "stream s-1: token s-1.a.1 (session-revoked), try 1: dead, dry_run: "
-            "not sent: this transmitter is set to a dry run"
+            "not sent: this transmitter is in a dry run"
         ),
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.http_client import PushClient, trusted
+from pipeline.transmitter.delivery.http_client import PushClient, tls_context
 from tests.support.pushes import seen
 from tests.support.security_event_tokens import unsigned
 from tests.support.stores import NOW
@@ -70,7 +70,7 @@ def pushed(play: Play, times: int = 1, **members: Any) -> list[tuple[str, str, i
 
     async def main() -> list[tuple[str, str, int | None]]:
         async with served(play) as port:
-            outgoing = PushClient(f"http://127.0.0.1:{port}/events", settings(**members), trusted())
+            outgoing = PushClient(f"http://127.0.0.1:{port}/events", settings(**members), tls_context())
             try:
                 came_to: list[tuple[str, str, int | None]] = []
                 for _ in range(times):
@@ -199,7 +199,7 @@ def test_who_answers_without_end_unasked_is_broken_off_with() -> None:
 
     async def main() -> None:
         async with served(play) as port:
-            outgoing = PushClient(f"http://127.0.0.1:{port}/", settings(), trusted())
+            outgoing = PushClient(f"http://127.0.0.1:{port}/", settings(), tls_context())
             await outgoing.push(JWT, None, NOW)
             await seen("that it was broken off", lambda: bool(broken_off_after))
             await outgoing.close()
@@ -244,14 +244,14 @@ def test_a_name_that_moves_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         nonlocal place
         async with served(once) as port, served(once, "127.0.0.2", port):
-            outgoing = PushClient(f"http://localhost:{port}/", settings(), trusted())
+            outgoing = PushClient(f"http://localhost:{port}/", settings(), tls_context())
             for place in ("127.0.0.1", "127.0.0.2"):  # noqa: B007 - where the name leads
                 await outgoing.push(JWT, None, NOW)
                 await asyncio.sleep(0.2)
             await outgoing.close()
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr("pipeline.transmitter.delivery.http_client.NAMES_KEPT_S", 0.1)
+    monkeypatch.setattr("pipeline.transmitter.delivery.http_client.DNS_CACHE_S", 0.1)
     asyncio.run(main())
 
     assert arrived == ["127.0.0.1", "127.0.0.2"]

@@ -48,15 +48,15 @@ def test_what_waits_is_pushed_and_delivered(tmp_path: Path) -> None:
 
 
 def test_a_ring_is_heard_without_waiting_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.transmitter.delivery.push.LOOK_S", 3600.0)
-    store, bell = new_store(tmp_path), Notifier()
+    monkeypatch.setattr("pipeline.transmitter.delivery.push.CHECK_S", 3600.0)
+    store, notifier = new_store(tmp_path), Notifier()
 
     async def main(receiver: Receiver) -> None:
         add(store, receiver.url)
-        async with pushing(store, quick(), bell):
+        async with pushing(store, quick(), notifier):
             for number in range(5):
                 put(store, numbered("a", number))
-                bell.notify(["s-1"])
+                notifier.notify(["s-1"])
                 await seen("a push", partial(_delivered, store, "s-1", number + 1))
 
     with Receiver() as receiver:
@@ -66,8 +66,8 @@ def test_a_ring_is_heard_without_waiting_for_the_next_look(tmp_path: Path, monke
 
 
 def test_after_one_ring_all_that_waits_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.transmitter.delivery.push.LOOK_S", 3600.0)
-    store, bell, tried = new_store(tmp_path), Notifier(), Counter[str]()
+    monkeypatch.setattr("pipeline.transmitter.delivery.push.CHECK_S", 3600.0)
+    store, notifier, tried = new_store(tmp_path), Notifier(), Counter[str]()
 
     def answer(claims: dict[str, Any]) -> Reply:
         tried[claims["jti"]] += 1
@@ -75,10 +75,10 @@ def test_after_one_ring_all_that_waits_is_worked_off(tmp_path: Path, monkeypatch
 
     async def main(receiver: Receiver) -> None:
         add(store, receiver.url)
-        async with pushing(store, quick(push_at_once=2), bell):
+        async with pushing(store, quick(push_at_once=2), notifier):
             await seen("nothing yet", partial(_delivered, store, "s-1", 0))
             put(store, *(numbered(lane, number) for number in range(8) for lane in "abcde"))
-            bell.notify(["s-1"])
+            notifier.notify(["s-1"])
             await seen("all of it", partial(_delivered, store, "s-1", 40))
 
     with Receiver(answer) as receiver:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.transmitter.protocol import SignedToken
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.store.revocations import AckResult, Command, confirm, listed, overdue, purge, record
+from pipeline.transmitter.store.revocations import AckResult, Command, confirm, list_commands, overdue, purge, record
 from pipeline.transmitter.tokens.builder import DecodedRecord
 from tests.support.transmitter_records import T0, ack, revocation
 
@@ -28,7 +28,7 @@ def said(store: Store, *heard: DecodedRecord) -> list[object]:
 
 def stands(store: Store) -> list[Command]:
     with store.read() as conn:
-        return listed(conn)
+        return list_commands(conn)
 
 
 def late(store: Store, at: int) -> int:
@@ -137,10 +137,12 @@ def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(stor
     said(store, ack(revocation_id="r-1"))
 
     with store.begin() as conn:
-        named = [[command.revocation_id for command in listed(conn, state)] for state in (None, "open", "confirmed")]
-        first = [command.revocation_id for command in listed(conn, None, 1)]
+        named = [
+            [command.revocation_id for command in list_commands(conn, state)] for state in (None, "open", "confirmed")
+        ]
+        first = [command.revocation_id for command in list_commands(conn, None, 1)]
         gone = purge(conn, T0 + 2, 1) + purge(conn, T0 + 2)
-        left = [command.revocation_id for command in listed(conn)]
+        left = [command.revocation_id for command in list_commands(conn)]
 
     assert named == [["r-2", "r-1", "r-0"], ["r-2", "r-0"], ["r-1"]]
     assert (first, gone, left) == (["r-2"], 2, ["r-2"])

@@ -12,19 +12,19 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.protocol import CAEP, EVENTS, Subject
-from pipeline.transmitter.sample_events import PAYLOADS, NoSampleError, rehearse
-from pipeline.transmitter.sample_events import statements as prepared
+from pipeline.transmitter.sample_events import PAYLOADS, NoSampleError, queue_samples
+from pipeline.transmitter.sample_events import open_builder as prepared
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import open_configured_store
-from tests.support.transmitter_records import T0, knowing, new_store, queued, statements, stream
+from tests.support.transmitter_records import T0, knowing, new_store, queued, stream, token_builder
 
 ANA = Subject("default", principal_id="ana")
 
 
 def test_a_stream_is_told_of_every_event_it_takes_with_the_words_of_each_type(tmp_path: Path) -> None:
-    made = statements(new_store(tmp_path, stream("st-1"), stream("st-2")))
+    made = token_builder(new_store(tmp_path, stream("st-1"), stream("st-2")))
 
-    assert rehearse(made, "st-1", ANA, T0) == list(PAYLOADS)
+    assert queue_samples(made, "st-1", ANA, T0) == list(PAYLOADS)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-1"] * 4
     for row in queued(made.store):
@@ -42,10 +42,10 @@ def test_every_event_that_is_supported_is_rehearsed() -> None:
 
 
 def test_a_rehearsal_may_be_had_again_and_leaves_out_what_was_not_asked_for(tmp_path: Path) -> None:
-    made = statements(new_store(tmp_path, stream(events_requested=(f"{CAEP}session-revoked",))))
+    made = token_builder(new_store(tmp_path, stream(events_requested=(f"{CAEP}session-revoked",))))
 
-    assert rehearse(made, "st-1", ANA, T0) == ["session-revoked"]
-    assert rehearse(made, "st-1", ANA, T0 + 1) == ["session-revoked"]
+    assert queue_samples(made, "st-1", ANA, T0) == ["session-revoked"]
+    assert queue_samples(made, "st-1", ANA, T0 + 1) == ["session-revoked"]
     assert len(queued(made.store)) == 2
 
 
@@ -53,17 +53,17 @@ def test_a_rehearsal_may_be_had_again_and_leaves_out_what_was_not_asked_for(tmp_
     ("members", "why"),
     [
         ({"status": "disabled"}, "it is disabled"),
-        ({"tenant": "acme"}, "it is of another tenant"),
-        ({"events_requested": ()}, "it asked for no event there is"),
-        ({"subject_form": "email"}, "the principal has no name there"),
+        ({"tenant": "acme"}, "it belongs to another tenant"),
+        ({"events_requested": ()}, "it requested no supported event"),
+        ({"subject_form": "email"}, "the principal has no identifier there"),
         ({"stream_id": "st-2"}, "there is no such stream"),
     ],
 )
 def test_where_nothing_can_be_said_the_reason_is(tmp_path: Path, members: dict[str, Any], why: str) -> None:
-    made = statements(new_store(tmp_path, stream(**members)))
+    made = token_builder(new_store(tmp_path, stream(**members)))
 
-    with pytest.raises(NoSampleError, match=f"st-1 is told nothing: {why}"):
-        rehearse(made, "st-1", ANA, T0)
+    with pytest.raises(NoSampleError, match=f"st-1 gets no token: {why}"):
+        queue_samples(made, "st-1", ANA, T0)
     assert queued(made.store) == []
 
 
@@ -75,21 +75,21 @@ def test_where_tenants_are_strangers_a_rehearsal_is_of_the_stream_s_own(
     made = prepared(store, load_transmitter(alg="ES256"), T0, tenancy=True)
 
     if told:
-        assert rehearse(made, "st-1", ANA, T0) == list(PAYLOADS)
+        assert queue_samples(made, "st-1", ANA, T0) == list(PAYLOADS)
     else:
-        with pytest.raises(NoSampleError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"):
-            rehearse(made, "st-1", ANA, T0)
+        with pytest.raises(NoSampleError, match="it belongs to another tenant, or with SESSION_RISK_TENANCY to none"):
+            queue_samples(made, "st-1", ANA, T0)
     assert len(queued(store)) == (4 if told else 0)
 
 
 def test_a_subject_that_was_taken_out_is_not_rehearsed_with(tmp_path: Path) -> None:
-    made = statements(new_store(tmp_path, stream()))
+    made = token_builder(new_store(tmp_path, stream()))
     with made.store.begin() as conn:
         subject = {"format": "iss_sub", "iss": made.issuer, "sub": "ana"}
         streams.set_subject(conn, "st-1", subject, included=False)
 
-    with pytest.raises(NoSampleError, match="its receiver took this subject out"):
-        rehearse(made, "st-1", ANA, T0)
+    with pytest.raises(NoSampleError, match="its receiver removed this subject"):
+        queue_samples(made, "st-1", ANA, T0)
 
 
 def test_the_command_says_what_the_stream_is_told_or_that_there_is_none(
@@ -102,7 +102,7 @@ def test_the_command_says_what_the_stream_is_told_or_that_there_is_none(
 
     assert (done.exit_code, done.output.strip()) == (
         1,
-        "session-risk: st-9 is told nothing: there is no such stream",
+        "session-risk: st-9 gets no token: there is no such stream",
     )
 
 

@@ -99,11 +99,11 @@ def test_the_first_key_is_made_once_and_all_signers_have_it(store: Store) -> Non
     kids = {open_signer(store, "RS256", 2048, NOW + at).kid for at in range(3)}
 
     with store.read() as conn:
-        assert [key.kid for key in store_signing_keys.keys(conn)] == list(kids)
+        assert [key.kid for key in store_signing_keys.list_keys(conn)] == list(kids)
 
 
 def test_a_signer_that_was_not_started_does_not_sign() -> None:
-    with pytest.raises(RuntimeError, match="a signer signs once it was started"):
+    with pytest.raises(RuntimeError, match="the signer was neither started"):
         Signer(SEALER).sign(CLAIMS)
     assert repr(Signer(SEALER)) == "Signer(None)"
 
@@ -140,7 +140,7 @@ def test_an_old_key_is_published_until_nothing_it_signed_waits(store: Store) -> 
     new = _rotate(store, signer, NOW + 1)
     while_it_waits = _jwks(store, signer)
     with store.begin() as conn:
-        kept = store_signing_keys.forget(conn, NOW + 99)
+        kept = store_signing_keys.delete_retired(conn, NOW + 99)
         queue.dead_letter(conn, 1, "timeout", "", NOW + 2)
     while_it_may_be_retried = _jwks(store, signer)
     with store.begin() as conn:
@@ -169,8 +169,8 @@ def test_keys_nothing_waits_for_are_forgotten_once_they_are_retired_long_enough(
     signer = open_signer(store, "ES256", 2048, NOW)
     kids = [signer.kid, *(_rotate(store, signer, NOW + at) for at in (1, 2))]
     with store.begin() as conn:
-        gone = store_signing_keys.forget(conn, NOW + 2)
-        left = store_signing_keys.keys(conn)
+        gone = store_signing_keys.delete_retired(conn, NOW + 2)
+        left = store_signing_keys.list_keys(conn)
 
     assert gone == {kids[0]}
     assert left == [
@@ -187,11 +187,11 @@ def _pem(key: Any, encryption: KeySerializationEncryption | None = None) -> byte
 WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it is there to be refused
 P256 = ec.generate_private_key(ec.SECP256R1())
 REFUSED = {
-    "short": (_pem(WEAK), "the file: an RSA key of 1024 bits is too weak; take 2048 or more"),
-    "curve": (_pem(ec.generate_private_key(ec.SECP384R1())), "holds neither an RSA key nor one on the curve"),
-    "kind": (_pem(ed25519.Ed25519PrivateKey.generate()), "holds neither an RSA key nor one on the curve"),
-    "password": (_pem(P256, BestAvailableEncryption(b"x")), "holds no private key in PEM without a password"),
-    "nothing": (b"\xff\x00", "holds no private key in PEM without a password"),
+    "short": (_pem(WEAK), "the file: an RSA key of 1024 bits is too weak; use 2048 or more"),
+    "curve": (_pem(ec.generate_private_key(ec.SECP384R1())), "contains neither an RSA key nor one on the curve"),
+    "kind": (_pem(ed25519.Ed25519PrivateKey.generate()), "contains neither an RSA key nor one on the curve"),
+    "password": (_pem(P256, BestAvailableEncryption(b"x")), "contains no private key in PEM without a password"),
+    "nothing": (b"\xff\x00", "contains no private key in PEM without a password"),
 }
 
 
@@ -201,7 +201,7 @@ def test_a_key_that_may_not_sign_is_refused_and_nothing_changes(store: Store, ki
     kid = signer.kid
 
     with pytest.raises(WeakKeyError) as refused, store.begin() as conn:
-        signer.take(conn, REFUSED[kind][0], NOW)
+        signer.import_pem(conn, REFUSED[kind][0], NOW)
 
     assert REFUSED[kind][1] in str(refused.value)
     assert (signer.kid, len(_jwks(store, signer))) == (kid, 1)
@@ -218,7 +218,7 @@ def test_a_weak_key_in_the_store_is_refused_at_start(store: Store) -> None:
 
 
 def test_a_weak_length_is_refused_before_a_key_is_made() -> None:
-    with pytest.raises(WeakKeyError, match="an RSA key of 1024 bits is too weak; take 2048 or more"):
+    with pytest.raises(WeakKeyError, match="an RSA key of 1024 bits is too weak; use 2048 or more"):
         Signer(SEALER, "RS256", 1024)
 
 
@@ -228,8 +228,8 @@ def test_a_key_that_was_brought_signs_from_then_on_also_when_it_comes_back(store
     first = signer.kid
     for at in (1, 2):
         with store.begin() as conn:
-            kid = signer.take(conn, _pem(key), NOW + at)
-            (used,) = [this_key for this_key in store_signing_keys.keys(conn) if this_key.retired_at is None]
+            kid = signer.import_pem(conn, _pem(key), NOW + at)
+            (used,) = [this_key for this_key in store_signing_keys.list_keys(conn) if this_key.retired_at is None]
         assert (signer.kid, used.kid, used.created_at) == (kid, kid, NOW + at)
         text = signer.sign(CLAIMS)[1]
         assert _verified(text, _jwks(store, signer)[0]) == CLAIMS

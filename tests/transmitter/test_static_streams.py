@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.transmitter.protocol import EVENTS, POLL, PUSH, Stream
-from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, bring, read_streams
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, read_streams, sync_declared
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from tests.support.stores import NOW, SEALER, stream, token
@@ -58,7 +58,7 @@ def _file(tmp_path: Path, text: str) -> Path:
 
 def _bring(store: Store, tmp_path: Path, text: str, now_ms: int = NOW) -> DeclaredStreamChanges:
     with store.begin() as conn:
-        return bring(conn, SEALER, read_streams(_file(tmp_path, text)), now_ms)
+        return sync_declared(conn, SEALER, read_streams(_file(tmp_path, text)), now_ms)
 
 
 def _streams(store: Store) -> dict[str, Stream]:
@@ -148,23 +148,23 @@ def test_what_leaves_the_file_leaves_the_store_and_nothing_else_does(store: Stor
 
 PUSHED = 'aud = "a"\nendpoint_url = "https://x.example"\n'
 REFUSED = {
-    "streams = 1": "streams: is no table; streams are [streams.NAME]",
-    "[stream.okta]": "stream: is unknown; streams are [streams.NAME]",
-    "= 1": "is not TOML: ",
+    "streams = 1": "streams: not a table; streams are written as [streams.NAME]",
+    "[stream.okta]": "stream: unknown; streams are written as [streams.NAME]",
+    "= 1": "not valid TOML: ",
     f"[streams.'a b']\n{PUSHED}": "[streams.a b]: a name is 1 to 48 letters, digits, _ or -",
     "streams.a = 1": "[streams.a]: Input should be a valid dictionary",
     '[streams.a]\nendpoint_url = "https://x.example"': "[streams.a]: aud: Field required",
-    '[streams.a]\naud = "a"': "[streams.a]: a stream that is pushed needs an endpoint_url",
-    '[streams.a]\naud = "a"\nmethod = "poll"': "[streams.a]: a stream that is polled needs the receiver",
+    '[streams.a]\naud = "a"': "[streams.a]: a push stream needs an endpoint_url",
+    '[streams.a]\naud = "a"\nmethod = "poll"': "[streams.a]: a poll stream needs a receiver",
     f'[streams.a]\n{PUSHED}method = "poll"\nreceiver = "r"': "has neither endpoint_url nor authorization",
-    f'[streams.a]\n{PUSHED}events = ["logout"]': "events: there is no logout; there are session-revoked,",
-    f'[streams.a]\n{PUSHED}events = ["verification"]': "events: there is no verification; there are",
+    f'[streams.a]\n{PUSHED}events = ["logout"]': "events: unknown logout; there are session-revoked,",
+    f'[streams.a]\n{PUSHED}events = ["verification"]': "events: unknown verification; there are",
     f"[streams.a]\n{PUSHED}colour = 1": "[streams.a]: colour: Extra inputs are not permitted",
     '[streams.a]\naud = "a"\nendpoint_url = "ftp://x"': "[streams.a]: endpoint_url: String should match",
     f'[streams.a]\n{PUSHED}authorization = "ses\\name"': "[streams.a]: authorization: String should match",
-    f'[streams.a]\n{PUSHED}authorization = "a"\nauthorization_file = "b"': "say the same; give one of them",
+    f'[streams.a]\n{PUSHED}authorization = "a"\nauthorization_file = "b"': "exclude each other; give one of them",
     f'[streams.a]\n{PUSHED}authorization_file = "no"': "/no: No such file or directory",
-    f'[streams.a]\n{PUSHED}authorization_file = "streams.toml"': "is not one line, the value of a header",
+    f'[streams.a]\n{PUSHED}authorization_file = "streams.toml"': "must be a single line, the value of a header",
 }
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter import operator_commands
 from pipeline.transmitter.protocol import EVENTS, POLL, Stream
-from pipeline.transmitter.startup import _bring
+from pipeline.transmitter.startup import _sync_declared
 from pipeline.transmitter.static_streams import read_streams
 from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.store.database import Store
@@ -107,7 +107,7 @@ def _read(store: Store, tmp_path: Path, text: str) -> None:
     """Begin with this file of streams."""
     path = tmp_path / "streams.toml"
     path.write_text(text, "utf-8")
-    _bring(store, read_streams(path), path, Announcer(SETTINGS.issuer, open_signer(store, "ES256", 2048, NOW)))
+    _sync_declared(store, read_streams(path), path, Announcer(SETTINGS.issuer, open_signer(store, "ES256", 2048, NOW)))
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])

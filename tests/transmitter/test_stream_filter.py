@@ -52,5 +52,5 @@ def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
 def test_streams_that_are_told_of_nothing_are_named_but_not_by_the_thousand(count: int, named: str) -> None:
     text = no_tenant_warning([f"s-{number}" for number in range(count)])
 
-    assert text.startswith("with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-0")
+    assert text.startswith("with SESSION_RISK_TENANCY a stream without a tenant gets no events: s-0")
     assert named in text

@@ -130,7 +130,7 @@ def test_in_a_complex_subject_an_address_names_the_user_only_where_personal_data
         ("[[principals]]\nsub = '{name}'", "principals.1.sub: {name} is not known; write {tenant} or"),
         ("[[principals]]\nsub = '{principal.x}'", "principals.1.sub: {principal.x} is not known"),
         ("[[principals]]\nsub = '{'", "principals.1.sub: "),
-        ("[[principals]]\nmatch = '('", "principals.1.match: is no regular expression"),
+        ("[[principals]]\nmatch = '('", "principals.1.match: not a regular expression"),
         ("[[principals]]\nmail = 'x'", "principals.1.mail: Extra inputs are not permitted"),
         ("[[principals]]\nsub = 7", "principals.1.sub: Input should be a valid string"),
         ("principal = []", "principals: Field required"),

@@ -24,8 +24,8 @@ from tests.support.transmitter_records import (
     knowing,
     queued,
     revocation,
-    statements,
     stream,
+    token_builder,
 )
 
 REVOKED = f"{CAEP}session-revoked"
@@ -49,7 +49,7 @@ class Counted:
 
 
 def making(store: Store, *told: Stream) -> tuple[TokenBuilder, Counted]:
-    made = statements(knowing(store, *told))
+    made = token_builder(knowing(store, *told))
     made.signer = counted = Counted(made.signer)  # type: ignore[assignment] # it signs
     return made, counted
 
@@ -81,10 +81,10 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> 
         "credential-change": 1,
     }
     assert taken == BuildResult(
-        rung={"st-1", "st-2"},
-        happened=Counter(one_each),
+        stream_ids={"st-1", "st-2"},
+        events=Counter(one_each),
         queued=Counter({**one_each, "session-revoked": 2}),
-        unsent=Counter({"event": 3}),
+        skipped=Counter({"event": 3}),
         commands=Counter({"opened": 1}),
     )
 
@@ -99,7 +99,7 @@ def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(store: Stor
 
     assert queued(made.store) == before
     assert signer.signed == 4
-    assert (taken.rung, taken.queued, taken.commands) == (set(), Counter(), Counter({"seen": 1}))
+    assert (taken.stream_ids, taken.queued, taken.commands) == (set(), Counter(), Counter({"seen": 1}))
 
 
 def test_a_command_that_is_sent_again_makes_no_new_token(store: Store) -> None:
@@ -126,7 +126,7 @@ def test_where_tenants_are_strangers_a_stream_without_one_is_told_of_nothing(sto
     taken = made.build([revocation()], T0)
 
     assert [item.stream_id for item in queued(store)] == ["st-2"]
-    assert taken.unsent == Counter({"tenant": 1})
+    assert taken.skipped == Counter({"tenant": 1})
 
 
 def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store) -> None:
@@ -135,7 +135,7 @@ def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store
     taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-1"]
-    assert (taken.unsent, signer.signed) == (Counter({"status": 1}), 1)
+    assert (taken.skipped, signer.signed) == (Counter({"status": 1}), 1)
 
 
 def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(store: Store) -> None:
@@ -146,7 +146,7 @@ def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(store: Store) ->
     taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-2"]
-    assert (taken.unsent, signer.signed) == (Counter({"excluded": 1}), 1)
+    assert (taken.skipped, signer.signed) == (Counter({"excluded": 1}), 1)
 
 
 def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anybody(
@@ -158,9 +158,9 @@ def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anyb
         taken = made.build([revocation(), revocation(decision_id="d-2", revocation_id="r-2")], T0)
 
     assert queued(made.store) == []
-    assert taken.unsent == Counter({"unnamed": 2})
+    assert taken.skipped == Counter({"unnamed": 2})
     (text,) = caplog.messages
-    assert text.startswith("stream st-1 is not told of every session-revoked in tenant default: a principal")
+    assert text.startswith("stream st-1 does not get every session-revoked in tenant default: a principal")
     assert "ana" not in text
 
 
@@ -182,7 +182,7 @@ def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(store: Store, 
     taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-2"]
-    assert taken.unsent == Counter({"gone": 1})
+    assert taken.skipped == Counter({"gone": 1})
 
 
 def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
@@ -200,7 +200,7 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
             made.build(decoded_records, T0)
     assert queued(made.store) == []
     with made.store.read() as conn:
-        assert revocations.listed(conn) == []
+        assert revocations.list_commands(conn) == []
 
     taken = made.build(decoded_records, T0)
 
@@ -254,7 +254,7 @@ def test_a_session_that_was_signed_out_and_is_revoked_then_is_told_as_any_other(
     (row,) = queued(made.store)
     assert claims(row)["sub_id"]["session"] == {"format": "opaque", "id": "s-1"}
     with made.store.read() as conn:
-        assert [command.state for command in revocations.listed(conn)] == ["confirmed"]
+        assert [command.state for command in revocations.list_commands(conn)] == ["confirmed"]
 
 
 def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessions_and_others_of_nobody(
@@ -272,7 +272,7 @@ def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessi
         "tenant": {"format": "opaque", "id": "default"},
     }
     assert (row.stream_id, row.event) == ("st-1", "risk-level-change")
-    assert taken.unsent == Counter({"unnamed": 3})
+    assert taken.skipped == Counter({"unnamed": 3})
 
 
 @pytest.mark.parametrize("odd", ["ä" * 64, "a\nb\x1b[2J", "{principal}", "%s", "'; --", "\u202eacme", "p:k1:x"])

@@ -15,7 +15,7 @@ from pipeline.transmitter.store.queue import dead_letters
 from pipeline.transmitter.store.tables import sets
 from pipeline.transmitter.tokens.builder import DecodedRecord
 from tests.support.stores import NOW, SEALER, new_store, stream, token
-from tests.support.transmitter_records import T0, revocation, statements
+from tests.support.transmitter_records import T0, revocation, token_builder
 
 ERRORS = [*CODES, *(f"http_{status}" for status in STATUSES), *FAILURES, "redirect", "http_500", "hold_limit"]
 
@@ -90,16 +90,16 @@ def test_a_command_that_is_heard_again_rings_the_streams_whose_token_died_and_ma
 ) -> None:
     with store.begin() as conn:
         streams.add(conn, SEALER, stream())
-    made = statements(store)
+    made = token_builder(store)
 
     def details(command: DecodedRecord) -> tuple[set[str], dict[str, int], dict[str, int]]:
         taken = made.build([command], T0)
-        return taken.rung, dict(taken.commands), dict(taken.queued)
+        return taken.stream_ids, dict(taken.commands), dict(taken.queued)
 
     first = details(revocation())
     with store.begin() as conn:
         for head in queue.heads(conn, "s-1", T0, 1):
-            queue.dead_letter(conn, head.seq, "timeout", "no answer in time", T0)
+            queue.dead_letter(conn, head.seq, "timeout", "no response in time", T0)
     read_again, sent_again = details(revocation()), details(revocation(deadline=T0 + 120_000))
 
     assert first == ({"s-1"}, {"opened": 1}, {"session-revoked": 1})
@@ -135,8 +135,8 @@ def test_what_was_given_up_says_what_came_of_its_last_try(store: Store) -> None:
             for dead_letter in queue.list_dead_letters(conn)
         }
 
-    text = "the stream held it too long, or too many"
+    text = "the stream held it too long, or held too many"
     assert by_key == {
-        "tried": (0, "hold_limit", f"{text}; its last try: unreachable"),
+        "tried": (0, "hold_limit", f"{text}; its last attempt: unreachable"),
         "never": (0, "hold_limit", text),
     }

@@ -83,7 +83,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_told_to_end_it_ends_with_0(means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_parts", lambda _: (Idle(),))
+    monkeypatch.setattr(process, "_leader_tasks", lambda _: (Idle(),))
     leads: list[float] = []
 
     def look() -> None:
@@ -97,7 +97,7 @@ def test_told_to_end_it_ends_with_0(means: TransmitterComponents, monkeypatch: p
 def test_a_part_that_fails_ends_it_with_1_and_is_named(
     means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process, "_parts", lambda _: (Idle(), Idle(ZeroDivisionError("a bug"))))
+    monkeypatch.setattr(process, "_leader_tasks", lambda _: (Idle(), Idle(ZeroDivisionError("a bug"))))
 
     assert ran(means, lambda: until(lambda: "cannot go on" in caplog.text)) == 1
     assert "the transmitter cannot go on: working ended: ZeroDivisionError('a bug')" in caplog.text
@@ -107,7 +107,7 @@ def test_a_right_that_is_taken_away_is_told_in_a_sentence(
     means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = RightsMissingError("the brokers do not let this client read topic session-risk")
-    monkeypatch.setattr(process, "_parts", lambda _: (Idle(refused),))
+    monkeypatch.setattr(process, "_leader_tasks", lambda _: (Idle(refused),))
 
     assert ran(means, lambda: until(lambda: "cannot go on" in caplog.text)) == 1
     (log_record,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
@@ -120,8 +120,8 @@ def test_a_right_that_is_taken_away_is_told_in_a_sentence(
 def test_a_key_that_another_process_made_signs_here_soon(
     means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_parts", lambda _: (Idle(),))
-    monkeypatch.setattr(process, "KEYS_S", 0.05)
+    monkeypatch.setattr(process, "_leader_tasks", lambda _: (Idle(),))
+    monkeypatch.setattr(process, "KEY_REFRESH_S", 0.05)
     before = means.signer.kid
 
     def rotate() -> None:

@@ -107,13 +107,13 @@ def test_one_leads_and_the_moment_it_is_killed_another_may(store: Store, url: st
     with _process(LEADS, url) as first:
         assert _said(first) == "True"
         with lead(store) as mine:
-            assert (bool(mine), mine.held()) == (False, False)
+            assert (bool(mine), mine.is_held()) == (False, False)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
 
     def leads() -> bool:
         with lead(store) as mine:
-            return bool(mine) and mine.held()
+            return bool(mine) and mine.is_held()
 
     until("the lead to be free", leads, bool)
 
@@ -121,7 +121,7 @@ def test_one_leads_and_the_moment_it_is_killed_another_may(store: Store, url: st
 def test_a_lead_ends_with_its_block_and_is_no_more_than_one(store: Store) -> None:
     for _ in range(2):
         with lead(store) as mine, lead(store) as other:
-            assert (bool(mine), bool(other), mine.held()) == (True, False, True)
+            assert (bool(mine), bool(other), mine.is_held()) == (True, False, True)
 
 
 @pytest.mark.postgres
@@ -155,8 +155,8 @@ def test_a_lead_whose_session_the_server_ended_is_known_to_be_lost(server: Postg
         with store.begin() as conn:
             ours = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
             conn.exec_driver_sql(ours)
-        assert not mine.held()
+        assert not mine.is_held()
         assert not mine
         with lead(store) as other:
-            assert other.held()
+            assert other.is_held()
     store.close()

@@ -19,9 +19,9 @@ def _put(store: Store, *jtis: str, lane: str | None = None, stream_id: str = "s-
         queue.put(conn, [token(jti, stream_id, lane or jti[0]) for jti in jtis], NOW)
 
 
-def _heads(store: Store, now_ms: int = NOW, most: int = 10, without: tuple[str, ...] = ()) -> list[str]:
+def _heads(store: Store, now_ms: int = NOW, limit: int = 10, without: tuple[str, ...] = ()) -> list[str]:
     with store.read() as conn:
-        return [head.jti for head in queue.heads(conn, "s-1", now_ms, most, without)]
+        return [head.jti for head in queue.heads(conn, "s-1", now_ms, limit, without)]
 
 
 def _seq(store: Store, jti: str) -> int:
@@ -79,9 +79,9 @@ def test_of_each_lane_only_the_oldest_may_leave(store: Store) -> None:
     _put(store, "a1", "b1", "a2", "c1", "b2")
 
     assert _heads(store) == ["a1", "b1", "c1"]
-    assert _heads(store, most=2) == ["a1", "b1"]
+    assert _heads(store, limit=2) == ["a1", "b1"]
     assert _heads(store, without=("a", "z")) == ["b1", "c1"]
-    assert _heads(store, without=tuple("a" + "x" * n for n in range(600)), most=1) == ["b1"]
+    assert _heads(store, without=tuple("a" + "x" * n for n in range(600)), limit=1) == ["b1"]
     assert _heads(store, now_ms=NOW - 1) == []
 
 
@@ -268,7 +268,7 @@ def test_old_ends_are_purged_a_bounded_number_at_a_time_and_nothing_that_waits(s
         queue.mark_delivered(conn, [1], NOW + 1)
         queue.dead_letter(conn, 2, "timeout", "", NOW + 2)
         queue.mark_delivered(conn, [3], NOW + 3)
-        assert [queue.purge(conn, NOW + 3, most=1) for _ in range(3)] == [1, 1, 0]
+        assert [queue.purge(conn, NOW + 3, limit=1) for _ in range(3)] == [1, 1, 0]
 
     with store.read() as conn:
         assert list(conn.scalars(select(sets.c.jti).order_by(sets.c.seq))) == ["a3", "a4"]

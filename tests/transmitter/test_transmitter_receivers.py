@@ -56,20 +56,20 @@ def test_secrets_and_tokens_are_not_in_the_store(store: Store) -> None:
 
 
 def test_two_receivers_with_one_secret_would_have_two_hashes(store: Store) -> None:
-    assert receivers._hashed("same", b"a" * 16) != receivers._hashed("same", b"b" * 16)
+    assert receivers._secret_hash("same", b"a" * 16) != receivers._secret_hash("same", b"b" * 16)
 
 
 def test_a_name_nobody_has_costs_the_same_work_as_a_wrong_secret(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     _add(store)
     with store.begin() as conn:
         receivers.ensure(conn, "outside", "aud", BOTH, NOW)
-    hashed, work = receivers._hashed, []
+    hashed, work = receivers._secret_hash, []
 
     def counting(secret: str, salt: bytes, cost: str) -> str:
         work.append((len(salt), cost))
         return hashed(secret, salt, cost)
 
-    monkeypatch.setattr(receivers, "_hashed", counting)
+    monkeypatch.setattr(receivers, "_secret_hash", counting)
     with store.read() as conn:
         for name in ("me", "nobody", "outside", "\x00"):
             receivers.check(conn, name, "wrong")
@@ -80,7 +80,7 @@ def test_a_name_nobody_has_costs_the_same_work_as_a_wrong_secret(store: Store, m
 def test_a_secret_is_known_as_it_was_hashed_when_it_was_made(store: Store) -> None:
     _add(store)
     with store.begin() as conn:
-        conn.execute(table.update().values(secret_hash=receivers._hashed("old", b"s" * 16, "16384$8$1")))
+        conn.execute(table.update().values(secret_hash=receivers._secret_hash("old", b"s" * 16, "16384$8$1")))
         assert receivers.check(conn, "me", "old") == ME
 
 
@@ -190,7 +190,7 @@ def test_calls_are_noted_and_shown_newest_first(store: Store) -> None:
     bare = AuditEntry(NOW + 1, "read streams", 401)
     with store.begin() as conn:
         for call in (noted, bare, odd):
-            audit.note(conn, call)
+            audit.insert_entry(conn, call)
 
     with store.read() as conn:
         cut = AuditEntry(NOW + 2, "delete stream" + "x" * 51, 404, "r" * 128, "a" * 64, "s" * 64)
@@ -202,8 +202,8 @@ def test_calls_are_noted_and_shown_newest_first(store: Store) -> None:
 def test_old_calls_are_purged_a_bounded_number_at_a_time(store: Store) -> None:
     with store.begin() as conn:
         for at in range(4):
-            audit.note(conn, AuditEntry(NOW + at, "x", 200))
-        counts = [audit.purge(conn, NOW + 3, most=2) for _ in range(3)]
+            audit.insert_entry(conn, AuditEntry(NOW + at, "x", 200))
+        counts = [audit.purge(conn, NOW + 3, limit=2) for _ in range(3)]
         assert [noted.at for noted in audit.recent(conn)] == [NOW + 3]
 
     assert counts == [2, 1, 0]

@@ -84,7 +84,7 @@ def test_whatever_waits_is_verified_by_what_is_published_while_keys_change(store
 
     with store.read() as conn:
         put_in = conn.scalars(select(sets.c.jti)).all()
-        kids = [key.kid for key in signing_keys.keys(conn) if key.retired_at is None]
+        kids = [key.kid for key in signing_keys.list_keys(conn) if key.retired_at is None]
     assert looks > 0
     assert len(put_in) == 2 * BATCHES
     assert len(kids) == 1
@@ -136,6 +136,6 @@ def test_of_many_that_rotate_at_once_one_key_is_left_to_sign(store: Store) -> No
         thread.join()
 
     with store.read() as conn:
-        keys = signing_keys.keys(conn)
+        keys = signing_keys.list_keys(conn)
     assert len(keys) == at_once
     assert [key.retired_at for key in keys] == [None, *[NOW] * (at_once - 1)]

@@ -31,7 +31,7 @@ def _a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def _with_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the brokers had all that is needed; whoever gets so far as to work ends with 42."""
-    monkeypatch.setattr(startup, "look", lambda *_: None)
+    monkeypatch.setattr(startup, "check_kafka", lambda *_: None)
     monkeypatch.setattr(startup, "run", lambda *_: 42)
 
 
@@ -103,9 +103,9 @@ def test_an_address_that_is_taken_is_named_with_its_setting(taken: int, port: st
         (
             "STREAMS_FILE",
             '[streams.okta]\naud = "https://a.example"\nendpoint_url = "https://10.0.0.1/events"\n',
-            "endpoint_url https://10.0.0.1/events: its address 10.0.0.1 may not be connected to",
+            "endpoint_url https://10.0.0.1/events: connecting to its address 10.0.0.1 is not permitted",
         ),
-        ("SUBJECTS_FILE", "[[principals]]\nmatch = '('\n", "is no regular expression"),
+        ("SUBJECTS_FILE", "[[principals]]\nmatch = '('\n", "not a regular expression"),
         ("KEY_FILE", "no key\n", "key"),
     ],
     ids=["incomplete stream", "plain http", "private address", "subjects", "keys"],
@@ -128,7 +128,7 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     done = start()
 
     assert done.exit_code == 3, done.output
-    assert f"{tmp_path}/store.db: is no SQLite database" in done.stderr
+    assert f"{tmp_path}/store.db: is not an SQLite database" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ),
         (
             {"TOKEN_ISSUER": "https://as.example"},
-            f"{OWN}TOKEN_ISSUER needs {OWN}TOKEN_JWKS_URL: where its keys are",
+            f"{OWN}TOKEN_ISSUER needs {OWN}TOKEN_JWKS_URL: the URL of its JWK Set",
         ),
         ({"ISSUER": "http://risk.example"}, f"{OWN}ISSUER=http://risk.example: must be https (SSF 1.0 §7.1)"),
         ({"RSA_BITS": "1024"}, f"{OWN}RSA_BITS=1024: should be greater than or equal to 2048"),
@@ -185,7 +185,7 @@ def test_a_declared_stream_of_another_tenant_than_its_receivers_is_refused(tmp_p
     done = start(**{f"{OWN}STREAMS_FILE": str(path)})
 
     assert (added.exit_code, done.exit_code) == (0, 2)
-    assert f"session-risk: {path}: [streams.p]: tenant: other is another than that of its receiver idp" in (done.stderr)
+    assert f"session-risk: {path}: [streams.p]: tenant: other differs from" in (done.stderr)
 
 
 @with_kafka

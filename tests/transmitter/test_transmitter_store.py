@@ -50,12 +50,12 @@ def test_a_store_of_another_version_is_refused(store: Store, url: str, found: li
 
 
 ADDRESSES = {
-    "nowhere": "the store's address is none; write sqlite:///FILE or postgresql",
-    "mysql://me:sesame@host/db": "mysql://me:***@host/db: the store is sqlite:///FILE or postgresql",
-    "postgresql+asyncpg://host/db": "the store is sqlite:///FILE or postgresql",
-    "sqlite://": "a store in memory would forget what waits; write sqlite:///FILE",
-    "sqlite:///:memory:": "a store in memory would forget what waits; write sqlite:///FILE",
-    "sqlite:////proc/none/x.db": "/proc/none/x.db: the store cannot be made or written here: No such file",
+    "nowhere": "the store's URL is invalid; write sqlite:///FILE or postgresql",
+    "mysql://me:sesame@host/db": "mysql://me:***@host/db: not supported; write sqlite:///FILE or postgresql",
+    "postgresql+asyncpg://host/db": "not supported; write sqlite:///FILE or postgresql",
+    "sqlite://": "a store in memory would lose the queues; write sqlite:///FILE",
+    "sqlite:///:memory:": "a store in memory would lose the queues; write sqlite:///FILE",
+    "sqlite:////proc/none/x.db": "/proc/none/x.db: the store cannot be created or written here: No such file",
     "postgresql://me:sesame@127.0.0.1:1/db": "postgresql+psycopg://me:***@127.0.0.1:1/db: the store cannot",
 }
 
@@ -72,7 +72,7 @@ def test_what_is_no_store_is_told_in_a_sentence_without_passwords(address: str) 
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"my letters\n" * 100)
 
-    with pytest.raises(StoreError, match=r"store\.db: is no SQLite database"):
+    with pytest.raises(StoreError, match=r"store\.db: is not an SQLite database"):
         new_store(tmp_path)
 
     assert (tmp_path / "store.db").read_bytes() == b"my letters\n" * 100
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_told_as_such(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
 
-    with pytest.raises(StoreError, match=r"store\.db: is damaged; put back its last backup"):
+    with pytest.raises(StoreError, match=r"store\.db: is damaged; restore its last backup"):
         _count(new_store(tmp_path))
 
 
@@ -124,7 +124,7 @@ def test_more_readers_than_there_is_room_for_are_told(tmp_path: Path, monkeypatc
     with ExitStack() as readers:
         for _ in range(60):
             readers.enter_context(store.read())
-        with pytest.raises(StoreError, match="too much is asked of the store at once"):
+        with pytest.raises(StoreError, match="all connections to the store are in use"):
             readers.enter_context(store.read())
 
     assert _count(store) == 0

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from pipeline.transmitter.delivery.backlog import BacklogLimiter, Limits
 from pipeline.transmitter.protocol import POLL
-from pipeline.transmitter.static_streams import DeclaredStream, DeclaredStreamChanges, bring
+from pipeline.transmitter.static_streams import DeclaredStream, DeclaredStreamChanges, sync_declared
 from pipeline.transmitter.store import queue, revocations, streams
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.signing_keys import open_signer
@@ -23,7 +23,7 @@ from pipeline.transmitter.tokens.stream_events import Announcer
 from tests.support.housekeeping import HOUR
 from tests.support.stores import NOW, SEALER, stream, token
 from tests.support.transmitter_api import Api, new_api
-from tests.support.transmitter_records import T0, knowing, queued, revocation, statements
+from tests.support.transmitter_records import T0, knowing, queued, revocation, token_builder
 from tests.support.transmitter_records import stream as told_stream
 
 STARTED_S = 0.4
@@ -40,7 +40,7 @@ def _waiting(store: Store) -> int:
 
 @pytest.fixture
 def made(store: Store) -> TokenBuilder:
-    return statements(knowing(store, told_stream("st-1")))
+    return token_builder(knowing(store, told_stream("st-1")))
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
@@ -50,7 +50,7 @@ def test_what_is_put_into_a_stream_that_is_ending_is_gone(made: TokenBuilder, ho
             _end(conn, how)
             taking = threads.submit(made.build, [revocation()], T0)
             assert not wait([taking], STARTED_S).done
-        assert taking.result(30).unsent == {"gone": 1}
+        assert taking.result(30).skipped == {"gone": 1}
 
     assert queued(made.store) == []
 
@@ -168,7 +168,7 @@ def test_a_stream_its_receiver_enables_anew_is_not_disabled_for_having_been_paus
 def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = statements(store)
+    made = token_builder(store)
     record = revocations.record
     second: list[Future[Any]] = []
 
@@ -192,11 +192,11 @@ def test_two_that_start_at_once_bring_the_same_file_once(store: Store, url: str)
 
     def start() -> DeclaredStreamChanges:
         with other.begin() as conn:
-            return bring(conn, SEALER, declareds, NOW)
+            return sync_declared(conn, SEALER, declareds, NOW)
 
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as conn:
-            assert bring(conn, SEALER, declareds, NOW) == DeclaredStreamChanges(added=("okta",))
+            assert sync_declared(conn, SEALER, declareds, NOW) == DeclaredStreamChanges(added=("okta",))
             starting = threads.submit(start)
             assert not wait([starting], STARTED_S).done
         assert starting.result(30) == DeclaredStreamChanges()

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, bring, read_streams
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, read_streams, sync_declared
 from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.receivers import BadReceiverError
 from pipeline.transmitter.tokens.builder import TokenBuilder
 from tests.support.stores import NOW, SEALER, stream
-from tests.support.transmitter_records import queued, revocation, statements
+from tests.support.transmitter_records import queued, revocation, token_builder
 
 BOTH = ("ssf.read", "ssf.manage")
 POLLED = '[streams.p]\naud = "a"\nmethod = "poll"\nreceiver = "poll-client"\n'
 OF_ACME, OF_OTHER = (f'{POLLED}tenant = "{tenant}"\n' for tenant in ("acme", "other"))
 TAKE_OUT = (
-    "poll-client: its stream declared-p says the tenant other in the file of "
-    "SESSION_RISK_TRANSMITTER_STREAMS_FILE; take that out first, and start the transmitter with it"
+    "poll-client: its stream declared-p has the tenant other in the file of "
+    "SESSION_RISK_TRANSMITTER_STREAMS_FILE; remove that first, and restart the transmitter"
 )
 
 
@@ -27,7 +27,7 @@ def _bring(store: Store, folder: Path, text: str) -> DeclaredStreamChanges:
     path = folder / "streams.toml"
     path.write_text(text, "utf-8")
     with store.begin() as conn:
-        return bring(conn, SEALER, read_streams(path), NOW)
+        return sync_declared(conn, SEALER, read_streams(path), NOW)
 
 
 def _client(store: Store, tenant: str | None = None, name: str = "poll-client") -> None:
@@ -46,7 +46,7 @@ def _heard(store: Store) -> list[str | None]:
 
 
 def _strict(store: Store) -> TokenBuilder:
-    made = statements(store)
+    made = token_builder(store)
     made.tenancy = True
     return made
 
@@ -156,8 +156,8 @@ def test_a_stream_that_says_another_tenant_than_its_receivers_is_refused_and_cha
         _bring(store, tmp_path, OF_OTHER)
 
     assert str(refused.value) == (
-        "[streams.p]: tenant: other is another than that of its receiver poll-client, acme; leave it out, or "
-        "give the receiver this one with `session-risk transmitter clients tenant`"
+        "[streams.p]: tenant: other differs from acme, the tenant of its receiver poll-client; "
+        "remove it, or change the receiver's with `session-risk transmitter clients tenant`"
     )
     assert _heard(store) == ["acme"]
 

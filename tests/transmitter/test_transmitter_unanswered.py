@@ -38,8 +38,8 @@ def between(server: Postgres) -> Iterator[Proxy]:
 @pytest.fixture
 def store(between: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store behind the proxy; what is asked there must be answered soon."""
-    monkeypatch.setattr(TimeoutConnection, "answer_s", SOON_S)
-    monkeypatch.setattr(leader_election, "HELD_S", SOON_S)
+    monkeypatch.setattr(TimeoutConnection, "response_timeout_s", SOON_S)
+    monkeypatch.setattr(leader_election, "CONFIRM_S", SOON_S)
     opened = open_store(f"{between.url}?connect_timeout=2", SEALER)
     yield opened
     between.talk()
@@ -60,7 +60,7 @@ def test_a_statement_without_an_answer_is_given_up_and_the_next_is_made_when_the
             queue.put(conn, [token("a1")], NOW)
 
     began = monotonic()
-    with pytest.raises(StoreError, match=r"cannot be used now: the server has not answered for 0\.5 s"):
+    with pytest.raises(StoreError, match=r"cannot be used now: the server has not responded for 0\.5 s"):
         put_without_answer()
     with pytest.raises(StoreError, match="cannot be used now"):
         _put(store, "a1")
@@ -79,22 +79,22 @@ def test_a_statement_that_takes_long_is_waited_for_as_long_as_something_comes(st
 def test_a_lead_of_which_nothing_is_heard_is_lost_sooner_than_a_statement_is_given_up(
     store: Store, between: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TimeoutConnection, "answer_s", 600.0)
+    monkeypatch.setattr(TimeoutConnection, "response_timeout_s", 600.0)
     with lead(store) as mine:
-        assert mine.held()
+        assert mine.is_held()
         between.hush()
         began = monotonic()
-        assert not mine.held()
+        assert not mine.is_held()
         assert not mine
         assert SOON_S <= monotonic() - began < PATIENCE
     between.talk()
 
     with lead(store) as mine:
-        assert mine.held()
+        assert mine.is_held()
 
 
 def test_the_lead_is_asked_for_in_less_time_than_a_server_takes_a_machine_to_be_gone() -> None:
-    assert leader_election.HELD_S + leader.LOOK_S < timeouts.LOST_S
+    assert leader_election.CONFIRM_S + leader.CHECK_S < timeouts.LOST_S
 
 
 def test_who_cannot_ask_for_the_lead_is_told_in_a_sentence(store: Store, between: Proxy) -> None:
@@ -120,7 +120,7 @@ class LeaderTask:
 def test_who_hears_nothing_of_its_lead_stops_working_and_works_again_when_it_does(
     store: Store, between: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("LOOK_S", "REST_S"):
+    for name in ("CHECK_S", "RETRY_S"):
         monkeypatch.setattr(leader, name, 0.05)
     shown: list[bool] = []
 

@@ -1,1 +1,1 @@
-"""The HTTP side of the transmitter: discovery, tokens, streams, polling, acknowledgements."""
+"""HTTP API of the transmitter: discovery, access tokens, streams, polling, acknowledgements."""

@@ -1,4 +1,4 @@
-"""The application: everything that answers, in the order in which a request passes through it."""
+"""FastAPI application of the transmitter: its middleware, in the order a request passes it, and its routes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ from pipeline.transmitter.services import Services
 
 
 def create_app(services: Services) -> FastAPI:
-    """Put the application together. It keeps nothing but who asked how often of late.
+    """Assemble the application. Its only state is the request counts of recent callers.
 
     Raises:
-        ValueError: the settings name an authorization server, but not where its keys are.
+        ValueError: the settings name an authorization server but not its JWK Set.
     """
     settings = services.settings
-    at = Addresses(settings.issuer)
-    own = settings.token_issuer is None
-    check = auth.built_in(services) if own else external_tokens.outside(services)
-    shares = RateLimits.of(settings.requests_per_minute, services.clock)
-    apart = (paths.HEALTH, paths.TOKEN, paths.REVOKE) if own else (paths.HEALTH,)
+    addresses = Addresses(settings.issuer)
+    is_authorization_server = settings.token_issuer is None
+    make_check = auth.check_issued_token if is_authorization_server else external_tokens.external_token_check
+    check_token = make_check(services)
+    limits = RateLimits.of(settings.requests_per_minute, services.clock)
+    uncounted_paths = (paths.HEALTH, paths.TOKEN, paths.REVOKE) if is_authorization_server else (paths.HEALTH,)
     app = FastAPI(
         title=TITLE,
         description=TEXT,
@@ -50,36 +51,38 @@ def create_app(services: Services) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{at.stem}{paths.DOCUMENT}",
+        openapi_url=f"{addresses.stem}{paths.DOCUMENT}",
         redirect_slashes=False,
         middleware=[
             Middleware(errors.StoreErrorMiddleware),
             Middleware(NoStoreMiddleware),
             Middleware(AuditMiddleware, services),
-            Middleware(AuthenticationMiddleware, check, shares, at, apart),
+            Middleware(AuthenticationMiddleware, check_token, limits, addresses, uncounted_paths),
             Middleware(BodyLimitMiddleware, settings.max_body_bytes),
         ],
     )
     app.state.services = services
-    app.state.clients = ClientAuthenticator(services, shares)
+    app.state.clients = ClientAuthenticator(services, limits)
     app.state.pulse = StoreHealth(services)
-    _answer_problems(app)
-    _route(app, at, built_in=own)
+    _add_error_handlers(app)
+    _add_routes(app, addresses, built_in=is_authorization_server)
     describe(app, settings)
     return app
 
 
-def _answer_problems(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     app.exception_handler(errors.Problem)(errors.on_problem)
     app.exception_handler(HTTPException)(errors.on_http)
     app.exception_handler(RequestValidationError)(errors.on_invalid)
     app.exception_handler(Exception)(errors.on_error)
 
 
-def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
-    tell = app.get(at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals())
-    tell(discovery.configuration)
-    app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
+def _add_routes(app: FastAPI, addresses: Addresses, *, built_in: bool) -> None:
+    get_well_known = app.get(
+        addresses.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals()
+    )
+    get_well_known(discovery.configuration)
+    app.get(f"{addresses.well_known}/", include_in_schema=False)(discovery.configuration)
     routers = [
         discovery.router,
         streams.router,
@@ -89,4 +92,4 @@ def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
         acks.router,
     ]
     for router in [*routers, oauth.router] if built_in else routers:
-        app.include_router(router, prefix=at.stem)
+        app.include_router(router, prefix=addresses.stem)

@@ -1,4 +1,4 @@
-"""Calls that manage something are written down before they are answered: who, where from, what, status."""
+"""Audit middleware: logs every management call before its response: caller, address, action, status."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from pipeline.transmitter.store.audit import AuditEntry
 
 
 class AuditMiddleware:
-    """Notes calls in the store's audit log; polls only if they are refused, or the log held nothing else.
+    """Writes calls to the audit log of the store; of polls only the refused ones, which would otherwise flood it.
 
-    Whatever a known receiver calls is noted. What was refused to a stranger, or to a receiver that asks too
-    often, is noted within bounds: it costs nothing to ask for.
+    Every other call of a known receiver is logged. Refused calls of strangers, and of receivers that exceed
+    their rate limit, are logged within bounds, because they cost their senders nothing.
     """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
         self.services = services
-        self.at = Addresses(services.settings.issuer)
-        self.tallies = AuditWriter(services.store)
+        self.addresses = Addresses(services.settings.issuer)
+        self.audit_writer = AuditWriter(services.store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        async def noted(message: Message) -> None:
+        async def send_audited(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self._note(scope, message["status"])
+                await self._write(scope, message["status"])
             await send(message)
 
-        await self.app(scope, receive, noted)
+        await self.app(scope, receive, send_audited)
 
-    async def _note(self, scope: Scope, status: int) -> None:
-        path = self.at.below(scope["path"]) or ""
-        poll = path.startswith(f"{POLL}/")
-        if not (path in AUDITED or (poll and status >= 400)):
+    async def _write(self, scope: Scope, status: int) -> None:
+        path = self.addresses.below(scope["path"]) or ""
+        is_poll = path.startswith(f"{POLL}/")
+        if not (path in AUDITED or (is_poll and status >= 400)):
             return
         state = scope.get("state", {})
         caller = state.get("caller")
-        call = AuditEntry(
+        entry = AuditEntry(
             at=self.services.clock(),
-            action=f"{scope['method']} {POLL if poll else path}",
+            action=f"{scope['method']} {POLL if is_poll else path}",
             status=status,
             receiver_id=state.get("receiver_id") if caller is None else caller.receiver_id,
             address=client_address(scope),
-            stream_id=path[len(POLL) + 1 :] if poll else state.get("stream_id"),
+            stream_id=path[len(POLL) + 1 :] if is_poll else state.get("stream_id"),
         )
         if caller is not None and status != 429:
-            await run_in_threadpool(self.tallies.whole, call)
+            await run_in_threadpool(self.audit_writer.write, entry)
         elif caller is not None:
             name = f"receiver {caller.receiver_id}"
-            await run_in_threadpool(self.tallies.bounded, call, name, caller.receiver_id)
+            await run_in_threadpool(self.audit_writer.write_bounded, entry, name, caller.receiver_id)
         else:
-            await run_in_threadpool(self.tallies.bounded, call, f"address {caller_key(scope)}")
+            await run_in_threadpool(self.audit_writer.write_bounded, entry, f"address {caller_key(scope)}")

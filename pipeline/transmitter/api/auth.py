@@ -1,4 +1,4 @@
-"""Who asks: bearer tokens in the header (RFC 6750 §2.1), and what each scope lets its holder do."""
+"""Authentication and authorization: bearer tokens in the header (RFC 6750 §2.1), and what each scope permits."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.store.database import Store, advisory_lock
 from pipeline.transmitter.store.receivers import MANAGE, READ, Receiver
 
-_CHANGES: Final = "session_risk_changes_streams"
+_LOCK_STREAMS: Final = "session_risk_changes_streams"
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverContext:
-    """One call of *receiver*. What is put into *noted* goes to the audit log."""
+    """One authenticated call of *receiver*. *audit_fields* collects fields for the audit log."""
 
     services: Services
     receiver: Receiver
-    noted: dict[str, Any]
+    audit_fields: dict[str, Any]
 
     @property
     def store(self) -> Store:
@@ -51,30 +51,30 @@ class ReceiverContext:
         return self.services.settings
 
     @property
-    def manages(self) -> bool:
-        """Whether its token is good for more than reading."""
+    def may_manage(self) -> bool:
+        """Whether its token has the scope `ssf.manage`."""
         return self.receiver.may(MANAGE)
 
     def now(self) -> int:
-        """The time, ms."""
+        """The time, ms since the epoch."""
         return self.services.clock()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that writes, one of this receiver at a time: what it looks at stays as it is.
+        """A writing transaction, one at a time for each receiver, so that what it reads does not change meanwhile.
 
-        That goes for a stream it reads, too: the transmitter itself may pause or remove one.
+        Streams read in it are locked, because the transmitter itself may pause or remove one.
         """
         with self.store.begin() as conn:
             advisory_lock(conn, f"receiver {self.receiver.receiver_id}")
-            conn.execution_options(**{_CHANGES: True})
+            conn.execution_options(**{_LOCK_STREAMS: True})
             yield conn
 
-    def ring(self, stream_id: str) -> None:
-        """Wake who waits for something to happen to a stream."""
-        self.services.bell.notify([stream_id])
+    def wake_waiters(self, stream_id: str) -> None:
+        """Wake the pushes and polls that wait for this stream."""
+        self.services.notifier.notify([stream_id])
 
-    def all(self, conn: Connection) -> list[Stream]:
+    def own_streams(self, conn: Connection) -> list[Stream]:
         """Return the receiver's streams, the oldest first."""
         return streams.of_receiver(conn, self.store.sealer, self.receiver.receiver_id)
 
@@ -82,17 +82,17 @@ class ReceiverContext:
         """Return a stream of the receiver.
 
         Raises:
-            Problem: it has no such stream (404); whether another receiver has, is not told.
+            Problem: it has no such stream (404); the response does not reveal whether another receiver has it.
         """
-        self.noted["stream_id"] = stream_id
-        changes = conn.get_execution_options().get(_CHANGES, False)
-        stream = streams.get(conn, self.store.sealer, stream_id, lock=changes)
+        self.audit_fields["stream_id"] = stream_id
+        lock = conn.get_execution_options().get(_LOCK_STREAMS, False)
+        stream = streams.get(conn, self.store.sealer, stream_id, lock=lock)
         if stream is None or stream.receiver_id != self.receiver.receiver_id:
             raise not_found(stream_id)
         return stream
 
-    def changeable(self, conn: Connection, stream_id: str) -> Stream:
-        """Return a stream of the receiver whose configuration may be changed from here.
+    def changeable_stream(self, conn: Connection, stream_id: str) -> Stream:
+        """Return a stream of the receiver whose configuration may be changed by the API.
 
         Raises:
             Problem: there is none (404), or the operator declared it in a file, which would win at the next
@@ -100,58 +100,65 @@ class ReceiverContext:
         """
         stream = self.stream(conn, stream_id)
         if stream.declared:
-            raise Problem(403, "this stream is declared, and changed, by the operator", "declared")
+            raise Problem(403, "this stream is declared by the operator, who alone can change it", "declared")
         return stream
 
 
 SCOPES: Final = {
     READ: "Read streams and their status, and poll.",
-    MANAGE: "All of that, and make, change and delete streams, and acknowledge revocations.",
+    MANAGE: "All of `ssf.read`; create, change and delete streams; acknowledge revocations.",
 }
 """CAEP Interoperability Profile, "OAuth Scopes"."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: b68token
-_LONGEST: Final = 8192
-MOST_ADDRESS: Final = 8192
-"""Longest path and query, in bytes; RFC 9110 §4.1 wants 8000 taken."""
+_MAX_TOKEN_LENGTH: Final = 8192
+MAX_ADDRESS_BYTES: Final = 8192
+"""Longest path and query together, in bytes; RFC 9110 §4.1 recommends to accept at least 8000."""
 
 
-Check = Callable[[str], Awaitable[Receiver]]
-"""From a token to who holds it; raises `Problem`."""
+TokenCheck = Callable[[str], Awaitable[Receiver]]
+"""Verifies an access token and returns its receiver; raises `Problem`."""
 
 
-def built_in(services: Services) -> Check:
-    """Check tokens that the token endpoint here gave out."""
+def check_issued_token(services: Services) -> TokenCheck:
+    """Return the check of tokens that the built-in token endpoint issued."""
 
-    def look(token: str) -> Receiver:
+    def find_holder(token: str) -> Receiver:
         with services.store.read() as conn:
             holder = receivers.holder(conn, token, services.clock())
         if holder is None:
-            raise bad_token("this token is not known here, has expired or was revoked")
+            raise bad_token("this token is unknown, has expired or was revoked")
         return holder
 
     async def check(token: str) -> Receiver:
-        return await run_in_threadpool(look, token)
+        return await run_in_threadpool(find_holder, token)
 
     return check
 
 
 class AuthenticationMiddleware:
-    """Lets nobody in without a good token, except where the door stands open; counts who asks how often.
+    """Rejects requests without a valid token, except on open paths, and enforces the rate limits.
 
-    The token is looked at first, and only what was refused is counted by address: a receiver is never refused
-    for what others do from where it is. Open paths in *apart* count for themselves, or need not be counted.
+    The token is checked first, and only refused requests count against the address: a receiver is never refused
+    because of what others do from its address. Open paths in *uncounted_paths* are counted elsewhere or not at all.
 
-    A token in the address is not looked at: it would stand in logs (CAEP Interoperability Profile,
-    "Authorization": the header is the only way).
+    A token in the query is refused without a check, because addresses end up in logs (CAEP Interoperability
+    Profile, "Authorization": the header is the only way).
     """
 
-    def __init__(self, app: ASGIApp, check: Check, shares: RateLimits, at: Addresses, apart: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        check: TokenCheck,
+        limits: RateLimits,
+        addresses: Addresses,
+        uncounted_paths: Collection[str],
+    ) -> None:
         self.app = app
         self.check = check
-        self.shares = shares
-        self.at = at
-        self.apart = apart
+        self.limits = limits
+        self.addresses = addresses
+        self.uncounted_paths = uncounted_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -164,54 +171,54 @@ class AuthenticationMiddleware:
 
     async def _admit(self, scope: Scope) -> None:
         name = f"address {caller_key(scope)}"
-        if self.at.is_open(scope["path"]):
-            if self.at.below(scope["path"]) not in self.apart:
-                self.shares.pages.spend(name)
+        if self.addresses.is_open(scope["path"]):
+            if self.addresses.below(scope["path"]) not in self.uncounted_paths:
+                self.limits.pages.count(name)
             _refuse_long(scope)
             return
         try:
             _refuse_long(scope)
             caller = await self.check(_token(scope))
         except Problem:
-            self.shares.tokens.spend(name)
+            self.limits.tokens.count(name)
             raise
         scope.setdefault("state", {})["caller"] = caller
-        self.shares.receivers.spend(f"receiver {caller.receiver_id}")
+        self.limits.receivers.count(f"receiver {caller.receiver_id}")
 
 
 def _refuse_long(scope: Scope) -> None:
-    """Before anything reads it: to take a long query apart takes long."""
-    if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > MOST_ADDRESS:
-        raise Problem(414, f"an address may have {MOST_ADDRESS} bytes")
+    """Refuse a long address before anything parses it: parsing a long query takes long."""
+    if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > MAX_ADDRESS_BYTES:
+        raise Problem(414, f"path and query may have {MAX_ADDRESS_BYTES} bytes")
 
 
 def client_address(scope: Scope) -> str:
-    """Where a request came from."""
+    """The address a request came from."""
     client = scope.get("client")
     return str(client[0]) if client else "-"
 
 
 def caller_key(scope: Scope) -> str:
-    """Who is counted as one caller there, whoever shows what."""
+    """The key by which requests from this address are counted, whatever token they show."""
     return rate_limit_key(client_address(scope))
 
 
 def _token(scope: Scope) -> str:
-    given = Headers(scope=scope).getlist("authorization")
-    if not given:
+    values = Headers(scope=scope).getlist("authorization")
+    if not values:
         raise no_token()
     query = scope.get("query_string", b"").decode("latin-1")
-    if len(given) > 1 or any(name == "access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
-        raise Problem(400, "a token is shown once, in the header Authorization")
-    scheme, _, token = given[0].partition(" ")
+    if len(values) > 1 or any(name == "access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise Problem(400, "send one token, in the header Authorization")
+    scheme, _, token = values[0].partition(" ")
     token = token.strip(" ")
-    if scheme.lower() != "bearer" or len(token) > _LONGEST or not _TOKEN.fullmatch(token):
+    if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
         raise bad_token("the header Authorization holds no bearer token")
     return token
 
 
 class _Bearer(SecurityBase):
-    """What an operation asks of its caller; the document shows it as an OAuth 2.0 scope."""
+    """The scope an operation requires; OpenAPI shows it as an OAuth 2.0 scope."""
 
     def __init__(self) -> None:
         self.scheme_name = "oauth2"
@@ -238,4 +245,4 @@ def _services(request: Request) -> Services:
 
 
 WithServices = Annotated[Services, Depends(_services)]
-"""An operation's way to the services."""
+"""Dependency that gives an operation the services."""

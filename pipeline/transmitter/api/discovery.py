@@ -1,4 +1,4 @@
-"""What a receiver finds that knows only the issuer: the configuration document (SSF 1.0 §7) and the keys."""
+"""Discovery for receivers that know only the issuer: configuration document (SSF 1.0 §7), JWK Set and health."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
 
-KEPT: Final = {"Cache-Control": "public, max-age=60"}
-"""After a rotation, a receiver with a copy of the old keys is wrong no longer than this."""
-PULSE_MS: Final = 1000
-"""So long what was seen of the store is what is answered of it."""
+CACHEABLE: Final = {"Cache-Control": "public, max-age=60"}
+"""A receiver that caches the keys uses outdated ones for no longer than this after a rotation."""
+HEALTH_MS: Final = 1000
+"""How long the result of a health check of the store is reused, ms."""
 
 
 class Scheme(BaseModel):
-    """A way to authorize (SSF 1.0 §7.1.1)."""
+    """An authorization scheme (SSF 1.0 §7.1.1)."""
 
     spec_urn: str = Field(examples=["urn:ietf:rfc:6749"])
 
 
 class TransmitterConfiguration(BaseModel):
-    """SSF 1.0 §7.1. Members without a value are left out (§7.2.3)."""
+    """SSF 1.0 §7.1. Fields without a value are left out (§7.2.3)."""
 
     spec_version: str = Field("1_0", description="The version of SSF.")
     issuer: str = Field(examples=["https://risk.example.com"])
@@ -45,7 +45,7 @@ class TransmitterConfiguration(BaseModel):
     default_subjects: Literal["ALL", "NONE"] = "ALL"
 
 
-class Keys(BaseModel):
+class JwkSet(BaseModel):
     """A JWK Set (RFC 7517 §5): public keys only."""
 
     keys: list[dict[str, Any]] = Field(
@@ -54,31 +54,31 @@ class Keys(BaseModel):
 
 
 class Health(BaseModel):
-    """That this process answers, and its store too."""
+    """This process and its store respond."""
 
     status: Literal["ok"] = "ok"
 
 
 class StoreHealth:
-    """Looks whether the store answers, once in `PULSE_MS` however many ask: this is asked without any bound.
+    """Checks that the store responds, at most once in `HEALTH_MS` however many ask: the path has no rate limit.
 
-    All who ask while it looks wait for the same look, which takes one thread however long the store does.
+    Concurrent requests wait for the same check, which occupies one thread however long the store takes.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._looked_at = 0
-        self._look: asyncio.Task[None] | None = None
+        self._checked_at = 0
+        self._check: asyncio.Task[None] | None = None
 
-    async def felt(self) -> None:
-        """Return if the store answers; raises `StoreError` if it does not."""
+    async def check(self) -> None:
+        """Return if the store responds; raises `StoreError` if it does not."""
         now_ms = self._services.clock()
-        if self._look is None or (self._look.done() and not 0 <= now_ms - self._looked_at < PULSE_MS):
-            self._looked_at = now_ms
-            self._look = asyncio.create_task(run_in_threadpool(self._ask))
-        await asyncio.shield(self._look)
+        if self._check is None or (self._check.done() and not 0 <= now_ms - self._checked_at < HEALTH_MS):
+            self._checked_at = now_ms
+            self._check = asyncio.create_task(run_in_threadpool(self._query))
+        await asyncio.shield(self._check)
 
-    def _ask(self) -> None:
+    def _query(self) -> None:
         with self._services.store.read() as conn:
             conn.execute(text("SELECT 1"))
 
@@ -87,33 +87,33 @@ router = APIRouter(tags=["discovery"])
 
 
 def configuration(services: WithServices, response: Response) -> TransmitterConfiguration:
-    """Tell where everything is (SSF 1.0 §7)."""
-    response.headers.update(KEPT)
-    at = Addresses(services.settings.issuer)
+    """Return the transmitter configuration metadata (SSF 1.0 §7)."""
+    response.headers.update(CACHEABLE)
+    addresses = Addresses(services.settings.issuer)
     return TransmitterConfiguration(
         issuer=services.settings.issuer,
-        jwks_uri=at.url(paths.JWKS),
+        jwks_uri=addresses.url(paths.JWKS),
         delivery_methods_supported=[protocol.PUSH, protocol.POLL],
-        configuration_endpoint=at.url(paths.STREAM),
-        status_endpoint=at.url(paths.STATUS),
-        verification_endpoint=at.url(paths.VERIFY),
-        add_subject_endpoint=at.url(paths.ADD_SUBJECT),
-        remove_subject_endpoint=at.url(paths.REMOVE_SUBJECT),
+        configuration_endpoint=addresses.url(paths.STREAM),
+        status_endpoint=addresses.url(paths.STATUS),
+        verification_endpoint=addresses.url(paths.VERIFY),
+        add_subject_endpoint=addresses.url(paths.ADD_SUBJECT),
+        remove_subject_endpoint=addresses.url(paths.REMOVE_SUBJECT),
         authorization_schemes=[Scheme(spec_urn="urn:ietf:rfc:6749"), Scheme(spec_urn="urn:ietf:rfc:6750")],
     )
 
 
 @router.get(paths.JWKS, operation_id="read_keys", responses=refusals())
-def keys(services: WithServices, response: Response) -> Keys:
-    """Give the public keys: those that sign, and retired ones while something they signed waits."""
-    response.headers.update(KEPT)
+def keys(services: WithServices, response: Response) -> JwkSet:
+    """Return the public keys: the signing key, and retired ones while tokens they signed are waiting."""
+    response.headers.update(CACHEABLE)
     with services.store.read() as conn:
-        return Keys(**services.signer.jwks(conn))
+        return JwkSet(**services.signer.jwks(conn))
 
 
 @router.get(paths.HEALTH, operation_id="read_health", responses=refusals())
 async def health(request: Request) -> Health:
-    """Say that this process answers, and its store too."""
-    pulse: StoreHealth = request.app.state.pulse
-    await pulse.felt()
+    """Report that this process and its store respond."""
+    store_health: StoreHealth = request.app.state.store_health
+    await store_health.check()
     return Health()

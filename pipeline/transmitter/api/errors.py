@@ -1,4 +1,4 @@
-"""What is answered when something cannot be done: one form, RFC 6749 §5.2 and RFC 6750 §3 for all of it."""
+"""Error responses of the API: one form, RFC 6749 §5.2 and RFC 6750 §3, for all of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.transmitter.store.database import StoreError
 
 STORABLE: Final = r"^[^\x00]*$"
-"""A text without NUL, which PostgreSQL cannot hold."""
+"""Text without NUL, which PostgreSQL cannot store."""
 HEADER: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
-"""RFC 9110 §5.5, without obs-text: anything else could end the header and begin another."""
+"""RFC 9110 §5.5, without obs-text: anything else could end the header and start another one."""
 
 Line = Annotated[str, Field(max_length=512, pattern=STORABLE)]
 Uri = Annotated[str, Field(min_length=1, max_length=512, pattern=STORABLE)]
@@ -28,13 +28,13 @@ StreamId = Annotated[str, Field(max_length=256, examples=["f67e39a0a4d34d56b3aa1
 
 
 class RequestBody(BaseModel):
-    """A body: JSON types are meant strictly, unknown members are left out (SSF 1.0 §4.2.3)."""
+    """A request body: JSON types are strict, unknown fields are ignored (SSF 1.0 §4.2.3)."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class ResponseBody(BaseModel):
-    """A body of ours: members without a value are left out of it."""
+    """A response body: fields without a value are left out."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,11 +42,11 @@ class ResponseBody(BaseModel):
 REALM: Final = "ssf"
 NO_STORE: Final = {"Cache-Control": "no-store"}
 BUSY_S: Final = 1
-"""Seconds after which a request that met a busy store may be made again."""
+"""Seconds after which a client may repeat a request that the store could not serve."""
 
 _log = logging.getLogger(__name__)
 
-_NAMES: Final = {
+_ERROR_CODES: Final = {
     400: "invalid_request",
     401: "invalid_token",
     404: "not_found",
@@ -59,14 +59,14 @@ _NAMES: Final = {
 
 
 class Refusal(BaseModel):
-    """Why a request was not done."""
+    """Why a request was refused."""
 
-    error: str = Field(description="A code for programs.", examples=["invalid_request"])
+    error: str = Field(description="An error code for programs.", examples=["invalid_request"])
     error_description: str = Field(description="A sentence for people.", examples=["stream_id: a value is missing"])
 
 
 class Problem(Exception):
-    """A request cannot be done: an HTTP status, a code for programs and a sentence for people."""
+    """A refused request: an HTTP status, an error code for programs and a sentence for people."""
 
     def __init__(
         self, status: int, text: str, error: str | None = None, headers: Mapping[str, str] | None = None
@@ -74,95 +74,95 @@ class Problem(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
-        self.error = error or _NAMES.get(status, "error")
+        self.error = error or _ERROR_CODES.get(status, "error")
         self.headers = dict(headers or {})
 
     def response(self) -> JSONResponse:
-        """The answer."""
-        by_key = {"error": self.error, "error_description": self.text}
-        return JSONResponse(by_key, self.status, {**NO_STORE, **self.headers})
+        """The HTTP response."""
+        body = {"error": self.error, "error_description": self.text}
+        return JSONResponse(body, self.status, {**NO_STORE, **self.headers})
 
 
 def not_found(stream_id: str) -> Problem:
-    """A stream that is not there, or is somebody else's: the answer is the same."""
+    """Response for a stream that does not exist or belongs to another receiver: the two are indistinguishable."""
     shown = "".join(letter for letter in stream_id[:64] if letter.isascii() and letter.isprintable())
-    return Problem(404, f"there is no stream {shown!r} of yours")
+    return Problem(404, f"you have no stream {shown!r}")
 
 
 def no_token() -> Problem:
-    """RFC 6750 §3.1: who shows no token at all is told no error code in the challenge."""
+    """RFC 6750 §3.1: the challenge has no error code if the request has no token at all."""
     headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'}
-    return Problem(401, "show an access token in the header Authorization: Bearer", "invalid_request", headers)
+    return Problem(401, "send an access token in the header Authorization: Bearer", "invalid_request", headers)
 
 
 def bad_token(text: str) -> Problem:
-    """The token is not one, not from here, expired or revoked."""
+    """The token is malformed, not issued by us, expired or revoked."""
     challenge = f'Bearer realm="{REALM}", error="invalid_token", error_description="{text}"'
     return Problem(401, text, "invalid_token", {"WWW-Authenticate": challenge})
 
 
 def missing_scope(scope: str) -> Problem:
-    """The token is good, but not for this."""
-    text = f"this needs a token with the scope {scope}"
+    """The token is valid, but lacks this scope."""
+    text = f"this requires a token with the scope {scope}"
     challenge = f'Bearer realm="{REALM}", error="insufficient_scope", error_description="{text}", scope="{scope}"'
     return Problem(403, text, "insufficient_scope", {"WWW-Authenticate": challenge})
 
 
 def too_soon(text: str, seconds: int) -> Problem:
-    """To be asked again after *seconds*, at least one."""
+    """Too many requests; the client may retry after *seconds*, at least one."""
     return Problem(429, text, headers={"Retry-After": str(max(1, seconds))})
 
 
 def unavailable(text: str) -> Problem:
-    """It may work in a moment."""
+    """A temporary failure; the client may retry."""
     return Problem(503, text, headers={"Retry-After": str(BUSY_S)})
 
 
 async def on_problem(_request: Request, problem: Problem) -> JSONResponse:
-    """Answer a `Problem`."""
+    """Respond to a `Problem`."""
     return problem.response()
 
 
 async def on_http(_request: Request, error: HTTPException) -> JSONResponse:
-    """Answer what the framework refuses: unknown paths and methods."""
+    """Respond to what the framework refuses: unknown paths and methods."""
     return Problem(error.status_code, error.detail, headers=error.headers).response()
 
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-    """Answer a body or a parameter that is not as the document says; what was sent is not repeated."""
-    found = [_place(item) for item in error.errors()[:4]]
-    return Problem(400, "; ".join(found) or "the request is not as it should be").response()
+    """Respond to a body or parameter that violates its schema; the received value is not repeated."""
+    problems = [_describe(item) for item in error.errors()[:4]]
+    return Problem(400, "; ".join(problems) or "the request is invalid").response()
 
 
-def _place(found: Mapping[str, Any]) -> str:
-    where = ".".join(str(step) for step in found.get("loc", ())[1:])
-    message = str(found.get("msg", "is not right")).removeprefix("Value error, ")
+def _describe(problems: Mapping[str, Any]) -> str:
+    where = ".".join(str(step) for step in problems.get("loc", ())[1:])
+    message = str(problems.get("msg", "invalid")).removeprefix("Value error, ")
     return "".join(letter for letter in f"{where[:128] or 'body'}: {message}"[:300] if letter.isprintable())
 
 
 async def on_error(_request: Request, _error: Exception) -> JSONResponse:
-    """Answer a bug; it is logged with its trace, its caller learns nothing of it."""
-    return Problem(500, "something is wrong here; it has been logged", "server_error").response()
+    """Respond to a bug; it is logged with its traceback, and the caller learns nothing about it."""
+    return Problem(500, "internal error; it has been logged", "server_error").response()
 
 
 class StoreErrorMiddleware:
-    """Turns the store's troubles into 503, for everything inside."""
+    """Turns a `StoreError` of everything inside into a 503 response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        started = False
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+        async def send_observed(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, send_observed)
         except StoreError as error:
-            _log.error("%s", error)  # its sentence says all; a trace could hold values
-            if begun:
+            _log.error("%s", error)  # its message says everything; a traceback could contain secrets
+            if started:
                 raise
-            await unavailable("the store does not answer just now").response()(scope, receive, send)
+            await unavailable("the store does not respond now").response()(scope, receive, send)

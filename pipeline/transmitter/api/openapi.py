@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every operation answers, and where tokens come from."""
+"""OpenAPI document: the error responses of every operation, and the security schemes."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from pipeline.transmitter.api.paths import Addresses
 
 TITLE: Final = "session-risk transmitter"
 TEXT: Final = (
-    "OpenID Shared Signals Framework 1.0: a receiver finds the transmitter by its issuer, makes a stream and "
+    "OpenID Shared Signals Framework 1.0: a receiver discovers the transmitter by its issuer, creates a stream and "
     "gets security event tokens pushed (RFC 8935) or polls them (RFC 8936)."
 )
 
 TAGS: Final = [
-    {"name": "discovery", "description": "Where everything is, and the keys. Asked by anybody."},
+    {"name": "discovery", "description": "Endpoints and keys, without authentication."},
     {"name": "tokens", "description": "Access tokens for receivers without an authorization server."},
-    {"name": "streams", "description": "A receiver makes streams and manages its own (SSF 1.0 §8.1)."},
-    {"name": "subjects", "description": "Of whom a stream hears; of everybody to begin with."},
+    {"name": "streams", "description": "A receiver creates and manages its own streams (SSF 1.0 §8.1)."},
+    {"name": "subjects", "description": "The subjects of a stream; a new stream has all of them."},
     {"name": "delivery", "description": "Polling (RFC 8936). Pushes (RFC 8935) go the other way."},
-    {"name": "revocations", "description": "What became of a session that was to end."},
+    {"name": "revocations", "description": "Outcomes of revocations."},
 ]
 
-_WORDS: Final[Mapping[int, str]] = {
-    400: "The request is not as it should be.",
-    401: "No token, or one that is not good.",
-    403: "The token is not good for this, the stream is not the receiver's to change, or lacks too many.",
+_DESCRIPTIONS: Final[Mapping[int, str]] = {
+    400: "The request is invalid.",
+    401: "The token is missing or invalid.",
+    403: "The token lacks the scope, the operator owns the stream, or too many subjects are removed.",
     404: "The receiver has no such stream.",
-    408: "The body did not come in time.",
-    409: "The receiver has as many streams as it may have.",
+    408: "The body did not arrive in time.",
+    409: "The receiver has the maximum number of streams.",
     413: "The body is too long.",
     414: "The address is too long.",
-    429: "Too often; `Retry-After` says when again.",
-    500: "A mistake of the transmitter's.",
-    503: "The store, or what is behind, does not answer just now; `Retry-After` says when again.",
+    429: "Too many requests; see `Retry-After`.",
+    500: "Internal error.",
+    503: "The store or a service behind it does not respond now; see `Retry-After`.",
 }
 _RETRY: Final = {"Retry-After": {"description": "Seconds", "schema": {"type": "string"}}}
 _CHALLENGE: Final = {"WWW-Authenticate": {"description": "RFC 6750 §3", "schema": {"type": "string"}}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What an operation answers when it refuses: *statuses*, and those that any may have."""
+    """The error responses of an operation: *statuses*, and those that every operation may have."""
     headers = {401: _CHALLENGE, 403: _CHALLENGE, 429: _RETRY, 503: _RETRY}
     return {
-        status: {"model": Refusal, "description": _WORDS[status]}
+        status: {"model": Refusal, "description": _DESCRIPTIONS[status]}
         | ({"headers": headers[status]} if status in headers and status != 403 else {})
         for status in sorted({*statuses, 408, 413, 414, 429, 500, 503})
     }
 
 
-def form_body(**members: str) -> dict[str, Any]:
-    """The body of an OAuth request (RFC 6749 §4.4.2), with what each member is; *_* at its end: optional."""
-    properties = {name.rstrip("_"): {"type": "string", "description": text} for name, text in members.items()}
-    required = [name for name in members if not name.endswith("_")]
+def form_body(**fields: str) -> dict[str, Any]:
+    """The body of an OAuth request (RFC 6749 §4.4.2) with a description per field; a trailing *_*: optional."""
+    properties = {name.rstrip("_"): {"type": "string", "description": text} for name, text in fields.items()}
+    required = [name for name in fields if not name.endswith("_")]
     schema = {"type": "object", "properties": properties, "required": required}
     return {
         "requestBody": {
@@ -68,16 +68,16 @@ def form_body(**members: str) -> dict[str, Any]:
 
 
 def describe(app: FastAPI, settings: TransmitterSettings) -> None:
-    """Finish the document of *app* once all operations are in it."""
-    at = Addresses(settings.issuer)
+    """Complete the document of *app* once all operations are in it."""
+    addresses = Addresses(settings.issuer)
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = build()
-            document["servers"] = [{"url": settings.issuer.removesuffix("/").removesuffix(at.stem)}]
+            document["servers"] = [{"url": settings.issuer.removesuffix("/").removesuffix(addresses.stem)}]
             _without_422(document)
-            _with_schemes(document, at, settings)
+            _with_schemes(document, addresses, settings)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -85,7 +85,7 @@ def describe(app: FastAPI, settings: TransmitterSettings) -> None:
 
 
 def _without_422(document: dict[str, Any]) -> None:
-    """The framework writes 422 for what it finds invalid; here that is 400, as SSF 1.0 §8 says."""
+    """FastAPI documents 422 for invalid requests; this API responds with 400, as SSF 1.0 §8 requires."""
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)
@@ -93,10 +93,10 @@ def _without_422(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def _with_schemes(document: dict[str, Any], at: Addresses, settings: TransmitterSettings) -> None:
+def _with_schemes(document: dict[str, Any], addresses: Addresses, settings: TransmitterSettings) -> None:
     schemes = document["components"]["securitySchemes"]
     if settings.token_issuer is None:
-        schemes["oauth2"]["flows"]["clientCredentials"]["tokenUrl"] = at.url(paths.TOKEN)
+        schemes["oauth2"]["flows"]["clientCredentials"]["tokenUrl"] = addresses.url(paths.TOKEN)
         schemes["client"] = {"type": "http", "scheme": "basic", "description": "RFC 6749 §2.3.1"}
         return
     text = f"A JWT of {settings.token_issuer} with the scope ssf.read or ssf.manage (RFC 9068)."

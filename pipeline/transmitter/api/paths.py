@@ -1,4 +1,4 @@
-"""Where everything is: paths below the issuer's own, and the addresses that are published."""
+"""Paths of the API below the issuer, and the published URLs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ HEALTH: Final = "/health"
 DOCUMENT: Final = "/openapi.json"
 
 OPEN: Final = (TOKEN, REVOKE, JWKS, HEALTH, DOCUMENT)
-"""Asked without a bearer token."""
+"""Paths that need no bearer token."""
 
 AUDITED: Final = (STREAM, STATUS, VERIFY, ADD_SUBJECT, REMOVE_SUBJECT, ACKS, TOKEN, REVOKE)
-"""Every call of these is noted; polls only if they are refused."""
+"""Paths whose calls are all audited; polls are audited only if they are refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the issuer's URL makes of the paths; its own path is the stem of all but the well-known one."""
+    """Maps paths to URLs of the issuer; the issuer's own path is the stem of all paths but the well-known one."""
 
     issuer: str
 
     @property
     def stem(self) -> str:
-        """The issuer's path without a slash at its end: what stands before all paths."""
+        """The issuer's path without a trailing slash: the prefix of all paths."""
         return urlsplit(self.issuer).path.rstrip("/")
 
     @property
@@ -45,18 +45,18 @@ class Addresses:
         return f"{WELL_KNOWN}{self.stem}"
 
     def url(self, path: str) -> str:
-        """The address of *path* as others see it."""
+        """The public URL of *path*."""
         return f"{self.issuer.rstrip('/')}{path}"
 
     def poll(self, stream_id: str) -> str:
-        """Where the stream is polled."""
+        """The polling URL of a stream."""
         return self.url(f"{POLL}/{stream_id}")
 
     def below(self, path: str) -> str | None:
-        """*path* without the stem; nothing if it does not lie below it."""
+        """*path* without the stem; `None` if it is not below the stem."""
         stem = self.stem
         return path[len(stem) :] if path.startswith(f"{stem}/") else None
 
     def is_open(self, path: str) -> bool:
-        """Whether *path* is answered without a token."""
+        """Whether *path* needs no token."""
         return path.startswith(WELL_KNOWN) or self.below(path) in OPEN

@@ -1,4 +1,4 @@
-"""How often somebody may ask, and how much may be sent: nobody takes more than a share of this process."""
+"""Rate limits and size limits of the API, and the audit log's bounds: no caller takes more than its share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.transmitter.store.audit import AuditEntry
 from pipeline.transmitter.store.database import Store
 
 MINUTE_MS: Final = 60_000
-MOST_KNOWN: Final = 10_000
-"""Receivers, or addresses, whose requests are counted; of more, those longest silent are forgotten."""
-BODY_S: Final = 15.0
-"""Seconds within which a whole body must have come."""
-STRANGERS_BODY: Final = 16_384
-"""Longest body, in bytes, of somebody who showed no token: a form for one."""
+MAX_TRACKED: Final = 10_000
+"""Receivers or addresses whose requests are counted; beyond that, the least recently active are forgotten."""
+BODY_TIMEOUT_S: Final = 15.0
+"""Seconds within which a whole body must arrive."""
+UNAUTHENTICATED_BODY: Final = 16_384
+"""Longest body of a caller without a token, in bytes: enough for a token request."""
 
 CLOSE: Final = {"Connection": "close"}
 
@@ -35,66 +35,66 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Bucket:
-    """Requests that are *left* as of *at*, ms; and when it was last logged that there were none."""
+    """The tokens *left* in a bucket as of *at*, ms, and when its exhaustion was last logged."""
 
     left: float
     at: int
-    told_at: int | None = None
+    logged_at: int | None = None
 
 
 class RateLimiter:
-    """A bucket for each name, refilled evenly with *per_minute* requests, full to begin with."""
+    """Token buckets by name: each starts full with *per_minute* requests and is refilled evenly."""
 
     def __init__(self, per_minute: int, clock: Callable[[], int]) -> None:
-        self._most = float(per_minute)
+        self._capacity = float(per_minute)
         self._clock = clock
         self._lock = Lock()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def spend(self, name: str) -> None:
+    def count(self, name: str) -> None:
         """Count a request of *name*.
 
         Raises:
-            Problem: it was one too many; with the seconds until there is room (RFC 6585 §4).
+            Problem: it exceeds the limit; carries the seconds until the next is allowed (RFC 6585 §4).
         """
         with self._lock:
-            bucket = self._filled(name)
+            bucket = self._refilled(name)
             left = bucket.left
             if left >= 1:
                 bucket.left -= 1
                 return
-            tells = bucket.told_at is None or bucket.at - bucket.told_at >= MINUTE_MS
-            if tells:
-                bucket.told_at = bucket.at
-        if tells:
-            _log.warning("%s asks more than %.0f times a minute and is refused", name, self._most)
-        raise too_soon(f"more than {self._most:.0f} requests a minute", ceil((1 - left) * 60 / self._most))
+            logs = bucket.logged_at is None or bucket.at - bucket.logged_at >= MINUTE_MS
+            if logs:
+                bucket.logged_at = bucket.at
+        if logs:
+            _log.warning("%s exceeds %.0f requests a minute and is refused", name, self._capacity)
+        raise too_soon(f"more than {self._capacity:.0f} requests a minute", ceil((1 - left) * 60 / self._capacity))
 
-    def give_back(self, name: str) -> None:
-        """Take back that a request of *name* was counted."""
+    def uncount(self, name: str) -> None:
+        """Undo the count of one request of *name*."""
         with self._lock:
-            bucket = self._filled(name)
-            bucket.left = min(self._most, bucket.left + 1)
+            bucket = self._refilled(name)
+            bucket.left = min(self._capacity, bucket.left + 1)
 
-    def _filled(self, name: str) -> _Bucket:
-        """The bucket of *name* as it is now."""
+    def _refilled(self, name: str) -> _Bucket:
+        """The bucket of *name*, refilled until now."""
         now_ms = self._clock()
-        bucket = self._buckets.setdefault(name, _Bucket(self._most, now_ms))
-        bucket.left = min(self._most, bucket.left + max(0, now_ms - bucket.at) * self._most / MINUTE_MS)
+        bucket = self._buckets.setdefault(name, _Bucket(self._capacity, now_ms))
+        bucket.left = min(self._capacity, bucket.left + max(0, now_ms - bucket.at) * self._capacity / MINUTE_MS)
         bucket.at = now_ms
         self._buckets.move_to_end(name)
-        if len(self._buckets) > MOST_KNOWN:
+        if len(self._buckets) > MAX_TRACKED:
             self._buckets.popitem(last=False)
         return bucket
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What is counted, each kind apart: what strangers do costs a receiver nothing, nor one kind another.
+    """The rate limits, each kind separate, so that strangers use up nothing of a receiver's.
 
-    *receivers* by name, each with all it asks for. By address: *clients* whose secret was not good, *tokens*
-    that were not, and *pages* that are there for all. Who shows a good token, or a secret that was good
-    before, is asked nothing of the address.
+    *receivers* counts by receiver all its requests. By address: *clients* counts wrong client secrets, *tokens*
+    invalid tokens, and *pages* open paths. The address does not matter for a request with a valid token, or
+    with a secret that was verified before.
     """
 
     receivers: RateLimiter
@@ -104,31 +104,31 @@ class RateLimits:
 
     @classmethod
     def of(cls, per_minute: int, clock: Callable[[], int]) -> RateLimits:
-        """Return full shares, each of *per_minute* requests."""
+        """Return full limiters, each of *per_minute* requests."""
         return cls(*(RateLimiter(per_minute, clock) for _ in range(4)))
 
 
 class BodyLimitMiddleware:
-    """Reads a body before anything is done with it, and refuses one that is too long or does not come.
+    """Reads the whole body before anything is done with it, and refuses one that is too long or too slow.
 
-    Of a caller whom the gate let in by a token it takes *longest* bytes, of others `STRANGERS_BODY`.
+    An authenticated caller may send *max_bytes* bytes, others `UNAUTHENTICATED_BODY`.
     """
 
-    def __init__(self, app: ASGIApp, longest: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
-        self.longest = longest
+        self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        known = "caller" in scope.get("state", {})
-        longest = self.longest if known else min(self.longest, STRANGERS_BODY)
+        authenticated = "caller" in scope.get("state", {})
+        max_bytes = self.max_bytes if authenticated else min(self.max_bytes, UNAUTHENTICATED_BODY)
         try:
-            async with asyncio.timeout(BODY_S):
-                body = await _read(scope, receive, longest)
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _read(scope, receive, max_bytes)
         except TimeoutError:
-            late = Problem(408, "the body did not come in time", headers=CLOSE)
+            late = Problem(408, "the body did not arrive in time", headers=CLOSE)
             await late.response()(scope, receive, send)
         except Problem as problem:
             await problem.response()(scope, receive, send)
@@ -137,38 +137,38 @@ class BodyLimitMiddleware:
                 await self.app(scope, _replay(body, receive), send)
 
 
-async def _read(scope: Scope, receive: Receive, longest: int) -> bytes | None:
-    """All of the body; nothing if who sends it has gone. Raises `Problem` above *longest* bytes."""
-    details = dict(scope["headers"]).get(b"content-length", b"0")
-    _refuse_above(longest, int(details[:16]) if details.isdigit() else 0)
+async def _read(scope: Scope, receive: Receive, max_bytes: int) -> bytes | None:
+    """The whole body; `None` if the client disconnected. Raises `Problem` above *max_bytes* bytes."""
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    _refuse_above(max_bytes, int(declared[:16]) if declared.isdigit() else 0)
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        _refuse_above(longest, len(body))
+        _refuse_above(max_bytes, len(body))
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def _refuse_above(longest: int, length: int) -> None:
-    if length > longest:
-        raise Problem(413, f"a body may have {longest} bytes", headers=CLOSE)
+def _refuse_above(max_bytes: int, length: int) -> None:
+    if length > max_bytes:
+        raise Problem(413, f"a body may have {max_bytes} bytes", headers=CLOSE)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Hand out *body* once, then what else comes: that the other side has gone."""
+    """Return a receive function that gives *body* once, and then further messages such as the disconnect."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return again
+    return receive_again
 
 
 class NoStoreMiddleware:
-    """Says of every answer that it is not to be kept (SSF 1.0 §8), unless it says itself that it may be."""
+    """Marks every response as not cacheable (SSF 1.0 §8), unless it sets `Cache-Control` itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -184,17 +184,20 @@ class NoStoreMiddleware:
         await self.app(scope, receive, send_uncached)
 
 
-SINGLY: Final = 10
-"""Refused calls of one caller that are written one by one in a minute."""
-IN_ALL: Final = 100
-"""The same of all strangers together."""
-AGAIN_MS: Final = 1000
-"""Least time between two writes of how many more there were."""
+MAX_SINGLE_ROWS: Final = 10
+"""Refused calls of one caller that are written to the audit log individually in a minute."""
+MAX_STRANGER_ROWS: Final = 100
+"""The same limit for all unauthenticated callers together."""
+UPDATE_MS: Final = 1000
+"""Shortest time between two updates of the row that counts the others."""
 
 
 @dataclass(slots=True)
 class _Unlogged:
-    """Calls of a minute that were not written one by one: the *last*, how many, what the log says."""
+    """Calls of a minute that were not written individually.
+
+    *last* is the latest of them, *count* their number, and *logged* the number that the row in the log shows.
+    """
 
     last: AuditEntry
     count: int = 0
@@ -202,84 +205,87 @@ class _Unlogged:
     logged_at: int | None = None
     seq: int | None = None
 
-    def add(self, call: AuditEntry) -> bool:
-        """Count *call*; return whether it is time to say so."""
-        same = call.address == self.last.address
-        self.last = call if same else replace(call, address=None)
+    def add(self, entry: AuditEntry) -> bool:
+        """Count *entry*; return whether the row should be updated now."""
+        same = entry.address == self.last.address
+        self.last = entry if same else replace(entry, address=None)
         self.count += 1
-        return self.logged_at is None or call.at - self.logged_at >= AGAIN_MS
+        return self.logged_at is None or entry.at - self.logged_at >= UPDATE_MS
 
 
 class AuditWriter:
-    """Writes calls down; those that are *bounded* within `SINGLY` and `IN_ALL`, and their rest as one row.
+    """Writes audit entries; bounded ones up to `MAX_SINGLE_ROWS` and `MAX_STRANGER_ROWS`, the rest as one row.
 
-    That row is brought up to date once in `AGAIN_MS`, and for the last time when the first call after its
-    minute is written. There is one for all strangers, and one for each receiver that asks too often.
+    That row has the number of the remaining calls. It is updated at most once in `UPDATE_MS`, and for the last
+    time when the first call after its minute is written. There is one row for all unauthenticated callers, and
+    one for each receiver over its limit.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = Lock()
-        self._telling = Lock()
+        self._write_lock = Lock()
         self._minute = 0
-        self._singly: Counter[str] = Counter()
-        self._strangers = 0
-        self._rests: dict[str | None, _Unlogged] = {}
+        self._single_rows: Counter[str] = Counter()
+        self._stranger_rows = 0
+        self._unlogged: dict[str | None, _Unlogged] = {}
 
-    def whole(self, call: AuditEntry) -> None:
-        """Write *call* down, whatever was written before. Raises `StoreError`."""
+    def write(self, entry: AuditEntry) -> None:
+        """Write *entry* unconditionally. Raises `StoreError`."""
         with self._lock:
-            ended = self._turned(call.at)
-        self._tell(ended)
+            outdated = self._start_minute(entry.at)
+        self._write_rows(outdated)
         with self._store.begin() as conn:
-            audit.note(conn, call)
+            audit.insert_entry(conn, entry)
 
-    def bounded(self, call: AuditEntry, caller: str, receiver_id: str | None = None) -> None:
-        """Write *call* down, or count it: of *caller*, a stranger if no receiver is named."""
+    def write_bounded(self, entry: AuditEntry, caller: str, receiver_id: str | None = None) -> None:
+        """Write or count *entry* of *caller*, who is unauthenticated if *receiver_id* is `None`."""
         with self._lock:
-            due = self._turned(call.at)
-            alone = self._is_written(caller, stranger=receiver_id is None)
-            if not alone:
-                rest = self._rests.setdefault(receiver_id, _Unlogged(replace(call, receiver_id=receiver_id)))
-                if rest.add(replace(call, receiver_id=receiver_id, stream_id=None)):
-                    rest.logged_at = call.at
-                    due.append(rest)
-        self._tell(due)
-        if alone:
+            outdated = self._start_minute(entry.at)
+            single = self._may_write(caller, unauthenticated=receiver_id is None)
+            if not single:
+                unlogged = self._unlogged.setdefault(receiver_id, _Unlogged(replace(entry, receiver_id=receiver_id)))
+                if unlogged.add(replace(entry, receiver_id=receiver_id, stream_id=None)):
+                    unlogged.logged_at = entry.at
+                    outdated.append(unlogged)
+        self._write_rows(outdated)
+        if single:
             with self._store.begin() as conn:
-                audit.note(conn, call)
+                audit.insert_entry(conn, entry)
 
-    def _turned(self, now_ms: int) -> list[_Unlogged]:
-        """Begin a new minute if it is time; return of the last one what is not in the log."""
+    def _start_minute(self, now_ms: int) -> list[_Unlogged]:
+        """Start a new minute if it is time; return the last minute's rows that are not up to date."""
         if now_ms // MINUTE_MS == self._minute:
             return []
-        ended = [rest for rest in self._rests.values() if rest.logged != rest.count]
-        self._minute, self._strangers = now_ms // MINUTE_MS, 0
-        self._singly.clear()
-        self._rests = {}
-        return ended
+        outdated = [unlogged for unlogged in self._unlogged.values() if unlogged.logged != unlogged.count]
+        self._minute, self._stranger_rows = now_ms // MINUTE_MS, 0
+        self._single_rows.clear()
+        self._unlogged = {}
+        return outdated
 
-    def _is_written(self, caller: str, *, stranger: bool) -> bool:
-        if self._singly[caller] >= SINGLY or (stranger and self._strangers >= IN_ALL):
+    def _may_write(self, caller: str, *, unauthenticated: bool) -> bool:
+        if self._single_rows[caller] >= MAX_SINGLE_ROWS or (
+            unauthenticated and self._stranger_rows >= MAX_STRANGER_ROWS
+        ):
             return False
-        self._singly[caller] += 1
-        self._strangers += stranger
+        self._single_rows[caller] += 1
+        self._stranger_rows += unauthenticated
         return True
 
-    def _tell(self, rests: list[_Unlogged]) -> None:
-        if not rests:
+    def _write_rows(self, rows: list[_Unlogged]) -> None:
+        if not rows:
             return
-        with self._telling:
+        with self._write_lock:
             with self._store.begin() as conn:
-                written = [(rest, rest.count, _written(conn, rest)) for rest in rests]
-            for rest, count, seq in written:
-                rest.logged, rest.seq = count, seq
+                written = [(unlogged, unlogged.count, _upsert(conn, unlogged)) for unlogged in rows]
+            for unlogged, count, seq in written:
+                unlogged.logged, unlogged.seq = count, seq
 
 
-def _written(conn: Connection, rest: _Unlogged) -> int:
-    action = f"{rest.count} more refused calls" if rest.count > 1 else "1 more refused call"
-    noted = replace(rest.last, action=action)
-    if rest.seq is None:
-        return audit.note(conn, noted)
-    audit.amend(conn, rest.seq, noted)
-    return rest.seq
+def _upsert(conn: Connection, unlogged: _Unlogged) -> int:
+    action = f"{unlogged.count} more refused calls" if unlogged.count > 1 else "1 more refused call"
+    entry = replace(unlogged.last, action=action)
+    if unlogged.seq is None:
+        return audit.insert_entry(conn, entry)
+    audit.update_entry(conn, unlogged.seq, entry)
+    return unlogged.seq

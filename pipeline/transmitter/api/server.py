@@ -1,7 +1,7 @@
-"""Connections within bounds: how many there are, of whom, and how long each keeps its place without asking.
+"""HTTP server: uvicorn with bounds on the number of connections, on each caller's share and on slow clients.
 
-uvicorn takes in connections until no file can be opened any more, also none for pushes, and waits for the end
-of a request, or for its answer to be taken, as long as the other side likes.
+uvicorn alone accepts connections until the process has no file descriptors left, also none for pushes, and
+waits without limit for the end of a request or for the client to read the response.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pipeline.settings.egress import Network, read
+from pipeline.settings.egress import Network, parse_address
 from pipeline.settings.transmitter import TransmitterSettings
 
-SLOW_S: Final = 30.0
-"""Seconds within which a whole request has come, and an answer has been taken."""
+CLIENT_TIMEOUT_S: Final = 30.0
+"""Seconds within which a whole request must arrive, and a response must be read."""
 
-_OURS_TO_READ: Final = (h11.IDLE, h11.SEND_BODY)
-"""States of a client that has not said all yet."""
+_REQUEST_INCOMPLETE: Final = (h11.IDLE, h11.SEND_BODY)
+"""h11 states of a client that has not sent its whole request."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 def rate_limit_key(address: str) -> str:
     """Return what counts as one caller: an IPv4 address, or the /64 of an IPv6 address (RFC 4291 §2.5.1).
 
-    Whoever has an IPv6 address has its 2⁶⁴ neighbours, too. All that is no address is one caller.
+    The owner of an IPv6 address has its 2⁶⁴ neighbours, too. Everything that is not an address is one caller.
     """
-    at = read(address)
+    at = parse_address(address)
     if at is None:
         return "-"
     inside = at if isinstance(at, IPv4Address) else at.ipv4_mapped
@@ -52,155 +52,160 @@ def rate_limit_key(address: str) -> str:
 
 
 class Listener(socket.socket):
-    """A listening socket with so many places for connections; made by `bounded`.
+    """A listening socket with a limit on connections; made by `limit_connections`.
 
-    A caller may have as many connections as there are places left. So one alone gets half of them, and many
-    share evenly: whoever comes next finds room. A proxy that is trusted speaks for many and may have all.
+    A caller may have as many connections as places are left. So a single caller gets half of them, many callers
+    share evenly, and a new caller always finds room. A trusted proxy acts for many clients and may have all.
     """
 
-    most: int
+    limit: int
     proxies: Sequence[Network]
-    held: Counter[str]
+    open_by_caller: Counter[str]
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Take the next connection.
+        """Accept the next connection.
 
         Raises:
-            ConnectionAbortedError: there was no place for it; it is closed. The event loop goes on.
+            ConnectionAbortedError: there was no place for it, and it is closed. The event loop continues.
         """
-        plain, at = super().accept()
+        plain_socket, at = super().accept()
         name = rate_limit_key(str(at[0]))
-        left = self.most - self.held.total()
-        if left <= 0 or (self.held[name] >= left and not self._is_proxy(str(at[0]))):
-            plain.close()
-            logger.warning("%s has %d connections and gets no more; %d are left", name, self.held[name], left)
-            raise ConnectionAbortedError(errno.ECONNABORTED, "no place for this connection")
-        self.held[name] += 1
-        return _Connection(plain, partial(self._ended, name)), at
+        remaining = self.limit - self.open_by_caller.total()
+        if remaining <= 0 or (self.open_by_caller[name] >= remaining and not self._is_proxy(str(at[0]))):
+            plain_socket.close()
+            logger.warning(
+                "%s has %d connections and gets no more; %d are left", name, self.open_by_caller[name], remaining
+            )
+            raise ConnectionAbortedError(errno.ECONNABORTED, "too many connections")
+        self.open_by_caller[name] += 1
+        return _Connection(plain_socket, partial(self._release, name)), at
 
     def _is_proxy(self, address: str) -> bool:
-        at = read(address)
+        at = parse_address(address)
         return at is not None and any(at in network for network in self.proxies)
 
-    def _ended(self, caller: str) -> None:
-        self.held[caller] -= 1
-        if self.held[caller] <= 0:
-            del self.held[caller]
+    def _release(self, caller: str) -> None:
+        self.open_by_caller[caller] -= 1
+        if self.open_by_caller[caller] <= 0:
+            del self.open_by_caller[caller]
 
 
-def bounded(plain: socket.socket, most: int, proxies: Sequence[Network] = ()) -> Listener:
-    """Return what listens in place of *plain*, with places for *most* connections at a time."""
-    listener = Listener(plain.family, plain.type, plain.proto, fileno=plain.detach())
-    listener.most, listener.proxies, listener.held = most, proxies, Counter()
+def limit_connections(plain_socket: socket.socket, limit: int, proxies: Sequence[Network] = ()) -> Listener:
+    """Return a listener that replaces *plain_socket* and has at most *limit* connections at a time."""
+    listener = Listener(plain_socket.family, plain_socket.type, plain_socket.proto, fileno=plain_socket.detach())
+    listener.limit, listener.proxies, listener.open_by_caller = limit, proxies, Counter()
     return listener
 
 
 class _Connection(socket.socket):
-    """Says once that it is closed."""
+    """A connection that calls back once when it is closed."""
 
-    def __init__(self, plain: socket.socket, ended: Callable[[], None]) -> None:
-        super().__init__(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        self._on_end: Callable[[], None] | None = ended
+    def __init__(self, plain_socket: socket.socket, on_close: Callable[[], None]) -> None:
+        super().__init__(plain_socket.family, plain_socket.type, plain_socket.proto, fileno=plain_socket.detach())
+        self._on_close: Callable[[], None] | None = on_close
 
     def close(self) -> None:
         super().close()
-        ended, self._on_end = self._on_end, None
-        if ended is not None:
-            ended()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
 
 
 class TimeoutH11Protocol(H11Protocol):
-    """HTTP/1.1 that ends a connection whose request, or whose reader, is slower than `SLOW_S`.
+    """HTTP/1.1 protocol that aborts a connection whose request, or whose reader, is slower than `CLIENT_TIMEOUT_S`.
 
-    While a request is worked on, nobody is slow: a long poll waits as long as it may.
+    While a request is being processed no timer runs: a long poll may wait.
     """
 
-    _reads: asyncio.TimerHandle | None = None
-    _writes: asyncio.TimerHandle | None = None
+    _request_timer: asyncio.TimerHandle | None = None
+    _response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._watch()
+        self._update_request_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        self._update_request_timer()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._watch()
+        self._update_request_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._reads, self._writes):
+        for timer in (self._request_timer, self._response_timer):
             if timer is not None:
                 timer.cancel()
-        self._reads = self._writes = None
+        self._request_timer = self._response_timer = None
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._writes is None:
-            self._writes = self.loop.call_later(SLOW_S, self._give_up, "takes no answer")
+        if self._response_timer is None:
+            self._response_timer = self.loop.call_later(CLIENT_TIMEOUT_S, self._abort, "does not read the response")
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._writes is not None:
-            self._writes.cancel()
-            self._writes = None
+        if self._response_timer is not None:
+            self._response_timer.cancel()
+            self._response_timer = None
 
-    def _watch(self) -> None:
-        """Wait for the rest of a request, from when the one before was answered; bytes alone gain no time."""
-        comes = self.conn.their_state in _OURS_TO_READ
-        if comes and self._reads is None:
-            self._reads = self.loop.call_later(SLOW_S, self._give_up, "sends no whole request")
-        elif not comes and self._reads is not None:
-            self._reads.cancel()
-            self._reads = None
+    def _update_request_timer(self) -> None:
+        """Start or stop the timer for the rest of a request; single bytes do not extend it."""
+        incomplete = self.conn.their_state in _REQUEST_INCOMPLETE
+        if incomplete and self._request_timer is None:
+            self._request_timer = self.loop.call_later(CLIENT_TIMEOUT_S, self._abort, "does not complete its request")
+        elif not incomplete and self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
 
-    def _give_up(self, why: str) -> None:
+    def _abort(self, why: str) -> None:
         name = rate_limit_key(self.client[0]) if self.client else "-"
-        logger.warning("a connection of %s is ended: it %s in %.0f s", name, why, SLOW_S)
+        logger.warning("a connection of %s is aborted: it %s in %.0f s", name, why, CLIENT_TIMEOUT_S)
         self.transport.abort()
 
 
-PAUSE_S: Final = 60.0
-"""Least time between two warnings that say the same, in seconds."""
+WARNING_INTERVAL_S: Final = 60.0
+"""Shortest time between two warnings of the same format, in seconds."""
 
 
 class RepeatedWarningFilter(logging.Filter):
-    """Lets a warning through once in `PAUSE_S`; what is more or less urgent passes. *clock* gives seconds."""
+    """Log filter that passes a warning of one format once in `WARNING_INTERVAL_S` and reports how many were dropped.
+
+    Records of other levels pass. *clock* returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self._clock = clock
         self._lock = Lock()
-        self._said: dict[str, tuple[float, int]] = {}
+        self._last_by_format: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING:
             return True
-        text = str(record.msg)  # without what it is about: there are as many of these as places in the code
+        text = str(record.msg)  # the format without its arguments, so that the table stays as small as the code
         with self._lock:
             now = self._clock()
-            at, held = self._said.get(text, (now - PAUSE_S, 0))
-            passes = now - at >= PAUSE_S
-            self._said[text] = (now, 0) if passes else (at, held + 1)
-        if passes and held:
-            record.msg, record.args = f"{record.getMessage()} ({held} more like this before)", ()
+            at, open_by_caller = self._last_by_format.get(text, (now - WARNING_INTERVAL_S, 0))
+            passes = now - at >= WARNING_INTERVAL_S
+            self._last_by_format[text] = (now, 0) if passes else (at, open_by_caller + 1)
+        if passes and open_by_caller:
+            record.msg, record.args = f"{record.getMessage()} ({open_by_caller} more like this before)", ()
         return passes
 
 
 REPEATED_WARNINGS: Final = RepeatedWarningFilter()
-"""The one of this process."""
+"""The filter of this process."""
 
 DRAIN_S: Final = 5
-"""Seconds that requests under way have when serving ends; polls that wait are woken before."""
+"""Seconds that requests in progress have when the server stops; waiting polls are woken before."""
 BACKLOG: Final = 512
-"""Connections that wait to be taken; more are made to try again by the system."""
+"""Length of the listen queue; the operating system makes further clients retry."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process around it."""
+    """A uvicorn server that leaves signals to the process around it."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -208,13 +213,13 @@ class _Server(uvicorn.Server):
 
 
 def listen(settings: TransmitterSettings) -> Listener:
-    """Take the address; raises `OSError` saying which setting to change where it cannot be had."""
-    most = _most_connections(settings)
+    """Bind the address; raises `OSError` that names the setting to change if it cannot be bound."""
+    limit = _connection_limit(settings)
     host, port = settings.host, settings.port
     try:
         family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        plain = socket.create_server(at[:2], family=family, backlog=BACKLOG)
-        return bounded(plain, most, settings.proxies)
+        plain_socket = socket.create_server(at[:2], family=family, backlog=BACKLOG)
+        return limit_connections(plain_socket, limit, settings.proxies)
     except OSError as error:
         why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         message = (
@@ -224,24 +229,24 @@ def listen(settings: TransmitterSettings) -> Listener:
         raise OSError(error.errno, message) from error
 
 
-def _most_connections(settings: TransmitterSettings) -> int:
-    """As many as the setting says, but half of the files that may be open are for pushes and the store."""
+def _connection_limit(settings: TransmitterSettings) -> int:
+    """The limit of the settings, but half of the file descriptors stay free for pushes and the store."""
     files = getrlimit(RLIMIT_NOFILE)[0]
-    most = settings.max_connections
-    if files == RLIM_INFINITY or files // 2 >= most:
-        return most
+    limit = settings.max_connections
+    if files == RLIM_INFINITY or files // 2 >= limit:
+        return limit
     logger.warning(
-        "%d files may be open, so %d connections are taken at a time and not %d; raise the limit (ulimit -n) "
+        "%d files may be open, so at most %d connections are accepted and not %d; raise the limit (ulimit -n) "
         "or lower SESSION_RISK_TRANSMITTER_MAX_CONNECTIONS",
         files,
         files // 2,
-        most,
+        limit,
     )
     return files // 2
 
 
 def check_certificate(settings: TransmitterSettings) -> None:
-    """Return if the certificate can be shown, or if there is to be none; raises `OSError` if not."""
+    """Return if the certificate is usable, or none is set; raises `OSError` otherwise."""
     certificate, key = settings.tls_cert_file, settings.tls_key_file
     if certificate is None or key is None:
         return
@@ -256,10 +261,10 @@ def check_certificate(settings: TransmitterSettings) -> None:
 
 
 def server(app: ASGIApp, settings: TransmitterSettings) -> uvicorn.Server:
-    """Return what serves *app*.
+    """Return the server of *app*.
 
-    Where a request came from is told by the connection, unless that is a proxy which is trusted. Without the
-    settings below, uvicorn would believe whatever is on this machine, and an environment variable of its own.
+    The client's address is that of the connection, unless that is a trusted proxy. Without the settings below,
+    uvicorn would trust every process on this machine, and an environment variable of its own.
     """
     proxies = [str(network) for network in settings.proxies]
     for name in ("uvicorn.error", TimeoutH11Protocol.__module__):
@@ -284,7 +289,7 @@ def server(app: ASGIApp, settings: TransmitterSettings) -> uvicorn.Server:
 
 @asynccontextmanager
 async def serving(server: uvicorn.Server, at: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve while the block lasts; gives the task that does, which ends early only if it fails."""
+    """Serve while the block lasts; yields the server task, which ends early only if it fails."""
     task = asyncio.create_task(server.serve(sockets=[at]), name="serving")
     try:
         yield task

@@ -1,6 +1,7 @@
-"""Subjects of a stream, added and removed by its receiver (SSF 1.0 §8.1.3); all are in it to begin with.
+"""Stream operations besides configuration: status, subjects and verification (SSF 1.0 §8.1.2 to §8.1.4).
 
-Whether a subject is known here is never told: asking would be a way to find out who is (§9.1).
+A new stream has all subjects; its receiver removes and adds them. Responses never reveal whether a subject is
+known here, because that would allow to find out who is (§9.1).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ streams_router = APIRouter(tags=["streams"])
 
 
 class StatusRequest(RequestBody):
-    """`enabled`: transmit; `paused`: hold; `disabled`: do neither, and drop what waits (§8.1.2.1)."""
+    """`enabled`: send events; `paused`: hold them; `disabled`: neither, and drop what waits (§8.1.2.1)."""
 
     stream_id: StreamId
     status: Status
@@ -41,7 +42,7 @@ class StatusRequest(RequestBody):
 
 
 class StreamStatus(ResponseBody):
-    """The status as it stands."""
+    """The current status."""
 
     stream_id: StreamId
     status: Status
@@ -68,31 +69,33 @@ def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], con
     response_model_exclude_none=True,
 )
 def change(body: StatusRequest, context: Manager) -> StreamStatus:
-    """Set the status of a stream (§8.1.2.2). What a paused stream holds goes out in order when it goes on."""
+    """Set the status of a stream (§8.1.2.2). Held events are sent in order when a paused stream is enabled again."""
     with context.begin() as conn:
         stream_id = context.stream(conn, body.stream_id).stream_id
         streams.set_status(conn, stream_id, body.status, body.reason, context.now())
         stored = context.stream(conn, stream_id)
-    context.ring(stream_id)
+    context.wake_waiters(stream_id)
     return StreamStatus(stream_id=stored.stream_id, status=stored.status, reason=stored.status_reason)
 
 
 subjects_router = APIRouter(tags=["subjects"])
 
-MOST: Final = 100_000
-"""Subjects that a stream may lack."""
-_TOO_MANY: Final = "a stream may lack {:,} subjects; add some of them again, or make another stream"
+MAX_REMOVED: Final = 100_000
+"""Subjects that may be removed from a stream."""
+_TOO_MANY: Final = (
+    "at most {:,} subjects may be removed from a stream; add some of them again, or create another stream"
+)
 
 
-def _right(subject: dict[str, Any]) -> dict[str, Any]:
-    if (wrong := find_error(subject)) is not None:
-        raise ValueError(wrong)
+def _valid(subject: dict[str, Any]) -> dict[str, Any]:
+    if (error := find_error(subject)) is not None:
+        raise ValueError(error)
     return subject
 
 
 Subject = Annotated[
     dict[str, Any],
-    AfterValidator(_right),
+    AfterValidator(_valid),
     WithJsonSchema(
         {
             **schema(),
@@ -104,23 +107,23 @@ Subject = Annotated[
 
 
 class RemoveSubject(RequestBody):
-    """A subject of which the stream shall hear no more."""
+    """A subject whose events the stream shall no longer get."""
 
     stream_id: StreamId
     subject: Subject
 
 
 class AddSubject(RemoveSubject):
-    """A subject of which the stream shall hear."""
+    """A subject whose events the stream shall get."""
 
-    verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used here.")
+    verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used.")
 
 
 @subjects_router.post(
     ADD_SUBJECT, operation_id="add_subject", response_class=Response, responses=refusals(400, 401, 403, 404)
 )
 def add(body: AddSubject, context: Manager) -> Response:
-    """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
+    """Add a subject to a stream again (§8.1.3.2). The response has no body."""
     with context.begin() as conn:
         stream = context.stream(conn, body.stream_id)
         streams.set_subject(conn, stream.stream_id, body.subject, included=True)
@@ -131,36 +134,36 @@ def add(body: AddSubject, context: Manager) -> Response:
     REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
 )
 def remove(body: RemoveSubject, context: Manager) -> Response:
-    """Let the stream hear of a subject no more (§8.1.3.3).
+    """Remove a subject from a stream (§8.1.3.3).
 
-    A complex subject takes out what has all its members, identical: of one with more, as of a session of a
-    user, the stream goes on hearing of the user.
+    Removing a complex subject removes every subject with all of its fields, identical: if a session of a user
+    is removed, the stream still gets the events of the user.
     """
     with context.begin() as conn:
         stream = context.stream(conn, body.stream_id)
-        new = streams.set_subject(conn, stream.stream_id, body.subject, included=False)
-        if new and _count(conn, stream.stream_id) > MOST:  # what is raised undoes it
-            raise Problem(403, _TOO_MANY.format(MOST), "too_many_subjects")
+        inserted = streams.set_subject(conn, stream.stream_id, body.subject, included=False)
+        if inserted and _count(conn, stream.stream_id) > MAX_REMOVED:  # the exception rolls the insert back
+            raise Problem(403, _TOO_MANY.format(MAX_REMOVED), "too_many_subjects")
     return Response(status_code=204)
 
 
 def _count(conn: Connection, stream_id: str) -> int:
-    mine = select(func.count()).where(stream_subjects.c.stream_id == stream_id)
-    return int(conn.scalar(mine) or 0)
+    query = select(func.count()).where(stream_subjects.c.stream_id == stream_id)
+    return int(conn.scalar(query) or 0)
 
 
 class VerificationRequest(RequestBody):
-    """Which stream is to be verified, and what its token shall say."""
+    """The stream to verify, and the state of its verification event."""
 
     stream_id: StreamId
     state: Annotated[str, Field(max_length=1024, pattern=STORABLE)] | None = Field(
-        None, description="Given back in the token as it is.", examples=["VGhpcyBpcyBhbiBleGFtcGxl"]
+        None, description="Returned unchanged in the verification event.", examples=["VGhpcyBpcyBhbiBleGFtcGxl"]
     )
 
 
 @streams_router.post(VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404))
 def verify(body: VerificationRequest, context: Manager) -> Response:
-    """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
+    """Queue a verification event for the stream (§8.1.4.2)."""
     now_ms, signer = context.now(), context.services.signer
     with context.begin() as conn:
         stream = context.stream(conn, body.stream_id)
@@ -169,19 +172,19 @@ def verify(body: VerificationRequest, context: Manager) -> Response:
         token = stream_events.verification(stream, context.settings.issuer, signer, now_ms, body.state)
         queue.put(conn, [token], now_ms)
         streams.record_verification_request(conn, stream.stream_id, now_ms)
-    context.ring(stream.stream_id)
+    context.wake_waiters(stream.stream_id)
     return Response(status_code=204)
 
 
-def _check(least_s: int, stream: Stream, now_ms: int) -> None:
-    """Refuse what would not go out, and what comes too often.
+def _check(min_interval_s: int, stream: Stream, now_ms: int) -> None:
+    """Refuse a verification that would not be sent, or that comes too early.
 
     Raises:
         Problem: the stream is paused or disabled (400), or was verified a moment ago (429).
     """
     if stream.status != "enabled":
-        raise Problem(400, f"the stream is {stream.status}; only an enabled one is verified", "not_enabled")
+        raise Problem(400, f"the stream is {stream.status}; only an enabled one can be verified", "not_enabled")
     if stream.verification_asked_at is not None:
-        left_ms = stream.verification_asked_at + least_s * 1000 - now_ms
-        if left_ms > 0:
-            raise too_soon(f"a stream is verified once in {least_s} s at most", -(-left_ms // 1000))
+        remaining_ms = stream.verification_asked_at + min_interval_s * 1000 - now_ms
+        if remaining_ms > 0:
+            raise too_soon(f"a stream can be verified at most once in {min_interval_s} s", -(-remaining_ms // 1000))

@@ -1,4 +1,4 @@
-"""A stream as its receiver sees it (SSF 1.0 §8.1.1), and what a receiver may say about one."""
+"""Stream configuration API (SSF 1.0 §8.1.1): create, read, update, replace and delete streams."""
 
 from __future__ import annotations
 
@@ -36,43 +36,43 @@ class Delivery(RequestBody):
 
     method: Method = Field(examples=[POLL])
     endpoint_url: Url | None = Field(
-        None, description="Where they are pushed to; of a poll, where they are polled, which we say."
+        None, description="Push: where the receiver gets them. Poll: set by the transmitter."
     )
     authorization_header: HeaderValue | None = Field(
-        None, description="Sent with every push as it is. Kept sealed.", examples=["Bearer 7rq…"]
+        None, description="Sent unchanged with every push. Stored encrypted.", examples=["Bearer 7rq…"]
     )
 
 
-def _short(events: list[str]) -> list[str]:
+def _at_most_100(events: list[str]) -> list[str]:
     if len(events) > 100:
         raise ValueError("at most 100 event types")
     return events
 
 
-Events = Annotated[list[Uri], AfterValidator(_short)]
+Events = Annotated[list[Uri], AfterValidator(_at_most_100)]
 
 
 class StreamRequest(RequestBody):
-    """What a receiver says when it makes a stream. Without `delivery` it will poll (SSF 1.0 §8.1.1.1)."""
+    """Fields of a new stream. Without `delivery` the receiver polls (SSF 1.0 §8.1.1.1)."""
 
     events_requested: Events | None = Field(
-        None, description="Types of event; unknown ones are left out. Without it: all.", examples=[_EVENTS]
+        None, description="Event types; unknown ones are ignored. Default: all.", examples=[_EVENTS]
     )
     delivery: Delivery | None = None
     description: Line | None = Field(None, examples=["Sign-in of example.com"])
     subject_form: SubjectForm = Field(
-        "iss_sub", description="How subjects are named. Not of SSF: an addition (§4.2.3)."
+        "iss_sub", description="Format of subject identifiers. Not part of SSF: an addition (§4.2.3)."
     )
     subject_in_event: bool = Field(
-        default=False, description="Also a `subject` in the event (SSF 1.0 §3.1.1). An addition."
+        default=False, description="Repeat the subject as `subject` in the event (SSF 1.0 §3.1.1). An addition."
     )
-    personal_data: bool = Field(default=False, description="Also what names people beyond the subject. An addition.")
+    personal_data: bool = Field(default=False, description="Include personal data beyond the subject. An addition.")
 
 
 class StreamReplacement(StreamRequest):
-    """A stream as it shall be: what is left out goes back to what it is without a word (SSF 1.0 §8.1.1.4).
+    """The complete new configuration; an absent field gets its default value (SSF 1.0 §8.1.1.4).
 
-    Members of the transmitter, if they are there, must be what they are.
+    Fields of the transmitter, if present, must have their current values.
     """
 
     stream_id: StreamId
@@ -84,11 +84,11 @@ class StreamReplacement(StreamRequest):
 
 
 class StreamChange(StreamReplacement):
-    """Members that shall change; what is left out stays (SSF 1.0 §8.1.1.3)."""
+    """The fields to change; an absent field stays as it is (SSF 1.0 §8.1.1.3)."""
 
 
-class DeliveryAnswer(ResponseBody):
-    """How tokens reach the receiver; its authorization header is told to tokens with `ssf.manage` only."""
+class DeliveryConfiguration(ResponseBody):
+    """How tokens reach the receiver; `authorization_header` is shown only to tokens with `ssf.manage`."""
 
     method: Method
     endpoint_url: str
@@ -96,7 +96,7 @@ class DeliveryAnswer(ResponseBody):
 
 
 class StreamConfiguration(ResponseBody):
-    """SSF 1.0 §8.1.1; the last three members are additions (§4.2.3)."""
+    """SSF 1.0 §8.1.1; the last three fields are additions (§4.2.3)."""
 
     stream_id: StreamId
     iss: str = Field(examples=["https://risk.example.com"])
@@ -104,7 +104,7 @@ class StreamConfiguration(ResponseBody):
     events_supported: list[str]
     events_requested: list[str] | None = None
     events_delivered: list[str]
-    delivery: DeliveryAnswer
+    delivery: DeliveryConfiguration
     min_verification_interval: int = Field(description="Seconds")
     description: str | None = None
     subject_form: SubjectForm
@@ -114,15 +114,15 @@ class StreamConfiguration(ResponseBody):
 
 @dataclass(frozen=True, slots=True)
 class WireForm:
-    """Streams put into the form of the wire, and what receivers say put into streams."""
+    """Converts streams to API responses, and applies requests to streams."""
 
     settings: TransmitterSettings
     guard: Callable[[str], None]
 
     def configuration(self, stream: Stream, *, secrets: bool) -> StreamConfiguration:
-        """Put *stream* into the form of the wire; with its authorization header only if *secrets*."""
-        poll = stream.method == POLL
-        at = Addresses(self.settings.issuer)
+        """Return *stream* as an API response; with its authorization header only if *secrets*."""
+        is_poll = stream.method == POLL
+        addresses = Addresses(self.settings.issuer)
         requested = stream.events_requested
         return StreamConfiguration(
             stream_id=stream.stream_id,
@@ -131,9 +131,9 @@ class WireForm:
             events_supported=list(SUPPORTED),
             events_requested=None if requested is None else list(requested),
             events_delivered=list(events_delivered(stream)),
-            delivery=DeliveryAnswer(
+            delivery=DeliveryConfiguration(
                 method=stream.method,
-                endpoint_url=at.poll(stream.stream_id) if poll else stream.endpoint_url or "",
+                endpoint_url=addresses.poll(stream.stream_id) if is_poll else stream.endpoint_url or "",
                 authorization_header=stream.authorization if secrets else None,
             ),
             min_verification_interval=self.settings.min_verification_s,
@@ -144,12 +144,12 @@ class WireForm:
         )
 
     def applied(self, stream: Stream, stream_request: StreamRequest, names: set[str]) -> Stream:
-        """Return *stream* with the members *names* as *said*.
+        """Return *stream* with the fields *names* of the request.
 
         Raises:
-            Problem: the delivery cannot be done.
+            Problem: the delivery method or address is not possible.
         """
-        values: dict[str, Any] = {name: getattr(stream_request, name) for name in names & _PLAIN}
+        values: dict[str, Any] = {name: getattr(stream_request, name) for name in names & _PLAIN_FIELDS}
         if "events_requested" in names:
             requested = stream_request.events_requested
             values["events_requested"] = None if requested is None else tuple(requested)
@@ -161,7 +161,7 @@ class WireForm:
         if delivery is None or delivery.method == POLL:
             return {"method": POLL, "endpoint_url": None, "authorization": None}
         if delivery.endpoint_url is None:
-            raise Problem(400, "delivery.endpoint_url: a push needs to know where to")
+            raise Problem(400, "delivery.endpoint_url: required for push delivery")
         try:
             self.guard(delivery.endpoint_url)
         except ValueError as error:
@@ -172,29 +172,29 @@ class WireForm:
             "authorization": delivery.authorization_header,
         }
 
-    def check_ours(self, stream_replacement: StreamReplacement, before: Stream, after: Stream) -> None:
-        """Members of the transmitter must be what they are, or will be.
+    def check_transmitter_fields(self, stream_replacement: StreamReplacement, before: Stream, after: Stream) -> None:
+        """Check that the transmitter's fields have their old or their new value.
 
         Raises:
-            Problem: one of them is another (SSF 1.0 §8.1.1.3).
+            Problem: one of them differs (SSF 1.0 §8.1.1.3).
         """
-        for name in _OURS & stream_replacement.model_fields_set:
-            given = _comparable(getattr(stream_replacement, name))
+        for name in _TRANSMITTER_FIELDS & stream_replacement.model_fields_set:
+            sent = _comparable(getattr(stream_replacement, name))
             expected = [
                 _comparable(getattr(self.configuration(stream, secrets=False), name)) for stream in (before, after)
             ]
-            if given not in expected:
-                raise Problem(400, f"{name}: this is not for the receiver to say, and differs from what it is")
+            if sent not in expected:
+                raise Problem(400, f"{name}: the transmitter sets this field, and its value differs")
         if after.method == POLL and stream_replacement.delivery is not None:
             url = Addresses(self.settings.issuer).poll(after.stream_id)
             if stream_replacement.delivery.endpoint_url not in (None, url):
                 raise Problem(400, f"delivery.endpoint_url: this stream is polled at {url}")
 
 
-_PLAIN: Final = {"description", "subject_form", "subject_in_event", "personal_data"}
-_OURS: Final = {"iss", "aud", "events_supported", "events_delivered", "min_verification_interval"}
-MEMBERS: Final = {*_PLAIN, "events_requested", "delivery"}
-"""What a receiver may say of a stream."""
+_PLAIN_FIELDS: Final = {"description", "subject_form", "subject_in_event", "personal_data"}
+_TRANSMITTER_FIELDS: Final = {"iss", "aud", "events_supported", "events_delivered", "min_verification_interval"}
+RECEIVER_FIELDS: Final = {*_PLAIN_FIELDS, "events_requested", "delivery"}
+"""Fields that a receiver may set."""
 
 
 def _comparable(value: Any) -> Any:
@@ -216,16 +216,16 @@ OfStream = Annotated[StreamId, Query(description="Which stream.")]
     responses=refusals(400, 401, 403, 409),
 )
 def create(body: StreamRequest, context: Manager) -> StreamConfiguration:
-    """Make a stream (§8.1.1.1)."""
-    now_ms, receiver, most = context.now(), context.receiver, context.settings.max_streams
+    """Create a stream (§8.1.1.1)."""
+    now_ms, receiver, limit = context.now(), context.receiver, context.settings.max_streams
     stream_id, tenant = secrets.token_hex(16), receiver.tenant
     new = Stream(stream_id, receiver.receiver_id, receiver.aud, tenant=tenant, created_at=now_ms, updated_at=now_ms)
-    stream = _form(context).applied(new, body, MEMBERS)
+    stream = _wire_form(context).applied(new, body, RECEIVER_FIELDS)
     with context.begin() as conn:
-        if len(context.all(conn)) >= most:
-            raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
+        if len(context.own_streams(conn)) >= limit:
+            raise Problem(409, f"a receiver may have {limit} streams", "too_many_streams")
         streams.add(conn, context.store.sealer, stream)
-        return _told(context, context.stream(conn, stream.stream_id))
+        return _response(context, context.stream(conn, stream.stream_id))
 
 
 @router.get(
@@ -238,11 +238,11 @@ def read(
     context: Reader,
     stream_id: Annotated[StreamId | None, Query(description="Which stream; without it, all.")] = None,
 ) -> StreamConfiguration | list[StreamConfiguration]:
-    """Read a stream, or all that the receiver has (§8.1.1.2)."""
+    """Read a stream, or all streams of the receiver (§8.1.1.2)."""
     with context.store.read() as conn:
         if stream_id is not None:
-            return _told(context, context.stream(conn, stream_id))
-        return [_told(context, stream) for stream in context.all(conn)]
+            return _response(context, context.stream(conn, stream_id))
+        return [_response(context, stream) for stream in context.own_streams(conn)]
 
 
 @router.patch(
@@ -252,10 +252,10 @@ def read(
     responses=refusals(400, 401, 403, 404),
 )
 def change(body: StreamChange, context: Manager) -> StreamConfiguration:
-    """Change what is said and keep the rest (§8.1.1.3)."""
+    """Change the given fields and keep the others (§8.1.1.3)."""
     if "delivery" in body.model_fields_set and body.delivery is None:
-        raise Problem(400, "delivery: a stream has one")
-    return _write(context, body, MEMBERS & body.model_fields_set)
+        raise Problem(400, "delivery: must not be null")
+    return _write(context, body, RECEIVER_FIELDS & body.model_fields_set)
 
 
 @router.put(
@@ -265,36 +265,36 @@ def change(body: StreamChange, context: Manager) -> StreamConfiguration:
     responses=refusals(400, 401, 403, 404),
 )
 def put(body: StreamReplacement, context: Manager) -> StreamConfiguration:
-    """Replace all that a receiver may say (§8.1.1.4)."""
-    return _write(context, body, MEMBERS)
+    """Replace all fields that a receiver may set (§8.1.1.4)."""
+    return _write(context, body, RECEIVER_FIELDS)
 
 
 @router.delete(STREAM, status_code=204, operation_id="delete_stream", responses=refusals(400, 401, 403, 404))
 def delete(stream_id: OfStream, context: Manager) -> Response:
-    """Delete a stream and what waits in it (§8.1.1.5)."""
+    """Delete a stream and the tokens that wait in it (§8.1.1.5)."""
     with context.begin() as conn:
-        streams.remove(conn, context.changeable(conn, stream_id).stream_id, context.now())
-    context.ring(stream_id)
-    context.services.bell.forget(stream_id)
+        streams.remove(conn, context.changeable_stream(conn, stream_id).stream_id, context.now())
+    context.wake_waiters(stream_id)
+    context.services.notifier.forget(stream_id)
     return Response(status_code=204)
 
 
 def _write(context: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]) -> StreamConfiguration:
-    form = _form(context)
+    wire_form = _wire_form(context)
     with context.begin() as conn:
-        before = context.changeable(conn, stream_replacement.stream_id)
-        after = form.applied(before, stream_replacement, names)
-        form.check_ours(stream_replacement, before, after)
+        before = context.changeable_stream(conn, stream_replacement.stream_id)
+        after = wire_form.applied(before, stream_replacement, names)
+        wire_form.check_transmitter_fields(stream_replacement, before, after)
         if after != before:
             streams.change(conn, context.store.sealer, after)
-        stream_configuration = _told(context, context.stream(conn, stream_replacement.stream_id))
-    context.ring(stream_replacement.stream_id)
+        stream_configuration = _response(context, context.stream(conn, stream_replacement.stream_id))
+    context.wake_waiters(stream_replacement.stream_id)
     return stream_configuration
 
 
-def _form(context: ReceiverContext) -> WireForm:
+def _wire_form(context: ReceiverContext) -> WireForm:
     return WireForm(context.settings, context.services.guard)
 
 
-def _told(context: ReceiverContext, stream: Stream) -> StreamConfiguration:
-    return _form(context).configuration(stream, secrets=context.manages)
+def _response(context: ReceiverContext, stream: Stream) -> StreamConfiguration:
+    return _wire_form(context).configuration(stream, secrets=context.may_manage)

@@ -1,1 +1,1 @@
-"""How tokens come to receivers: pushes, what their answers mean, and what is held meanwhile."""
+"""Delivery: pushes tokens to receivers, decides on retries, and bounds what a stream holds."""

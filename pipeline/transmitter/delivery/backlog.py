@@ -1,10 +1,12 @@
-"""How much a stream holds while nobody takes it, and what happens then: the receiver is told, then it stops.
+"""Backlog limits: how many tokens a stream holds while its receiver takes none, and what happens beyond that.
 
-A stream from which nobody takes anything is paused when it holds too many tokens, or one too old. A paused
-stream keeps the newest and gives up the rest; paused for too long, it is disabled. Each time stream-updated
-goes first, and has some time to arrive (SSF 1.0 §8.1.5). A stream of the operator's file stays as it is: its
-receiver has no way to begin it again. It only gives up the rest. And whatever a receiver does, its stream
-holds no more than some times as many: it takes tokens by acknowledging them, not by asking for them.
+A stream from which nothing is taken is paused when it holds too many tokens, or one that is too old. A paused
+stream keeps its newest tokens and drops the rest; if it stays paused for too long, it is disabled. Each time
+stream-updated is sent first and has some time to arrive (SSF 1.0 §8.1.5).
+
+A declared stream keeps its status, because its receiver could not enable it again; it only drops the rest.
+Whatever a receiver does, its stream never holds more than `CEILING` times the limit: a receiver takes tokens by
+acknowledging them, not by asking for them.
 """
 
 from __future__ import annotations
@@ -24,31 +26,32 @@ from pipeline.transmitter.store.tables import sets
 from pipeline.transmitter.tokens.stream_events import Announcer, announcements
 
 IDLE_MS: Final = 600_000
-"""A receiver that took something so recently is there, and gets more however much waits."""
+"""A receiver that took a token within this time is active, and gets more however much waits."""
 
 GRACE_MS: Final = 60_000
-"""How long stream-updated may take to arrive before the status changes all the same."""
+"""How long stream-updated may take to arrive before the status changes anyway, ms."""
 
 CEILING: Final = 10
-"""Times as many tokens a stream may hold whose receiver takes some: it may be behind for a while."""
+"""Multiple of the limit that the stream of an active receiver may hold: it may be behind for a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits for a stream: how many, since when the oldest (ms), and whether its receiver takes some.
+    """The waiting tokens of a stream: how many, and when the oldest was created, ms.
 
-    *said*: state and time of each stream-updated since the status last changed.
+    *is_active*: whether the receiver takes tokens. *announced*: state and time of each stream-updated since the
+    status last changed.
     """
 
     count: int
     oldest_at: int | None
-    taken: bool
+    is_active: bool
     announced: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """The status a stream gets, or keeps, and what its receiver is told."""
+    """The status a stream gets or keeps, and the reason its receiver is given."""
 
     status: Status
     reason: str
@@ -56,7 +59,7 @@ class StatusChange:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many tokens a stream holds and how long, and how long it may be idle and told; ms."""
+    """How many tokens a stream holds and for how long; how long it may be idle, and stream-updated may take; ms."""
 
     count: int
     age_ms: int
@@ -65,7 +68,7 @@ class Limits:
 
     @property
     def ceiling(self) -> int:
-        """How many tokens no stream holds more of, whatever its receiver does."""
+        """How many tokens a stream holds at most, whatever its receiver does."""
         return self.count * CEILING
 
     @classmethod
@@ -75,77 +78,77 @@ class Limits:
 
 
 def next_status_change(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> StatusChange | None:
-    """Return what is to be said and done about *stream*; `None`: nothing. What was said is done, too."""
+    """Return the next change to announce and then make; `None`: nothing."""
     if stream.declared:
         return None
-    many = held.count > limits.count
-    old = held.oldest_at is not None and held.oldest_at < now_ms - limits.age_ms
+    too_many = held.count > limits.count
+    too_old = held.oldest_at is not None and held.oldest_at < now_ms - limits.age_ms
     hours = limits.age_ms / HOUR_MS
     if stream.status == "enabled":
-        idle = not held.taken and stream.updated_at <= now_ms - limits.idle_ms
-        if not held.announced and not (idle and (many or old)):
-            return _full(stream, held, limits, now_ms)
-        what = f"more than {limits.count} tokens wait" if many else f"tokens wait for {hours:g} h"
-        return StatusChange("paused", f"nobody takes what this stream holds: {what}")
+        idle = not held.is_active and stream.updated_at <= now_ms - limits.idle_ms
+        if not held.announced and not (idle and (too_many or too_old)):
+            return _ceiling_notice(stream, held, limits, now_ms)
+        excess = f"more than {limits.count} tokens wait" if too_many else f"tokens wait for {hours:g} h"
+        return StatusChange("paused", f"the receiver takes no tokens: {excess}")
     if stream.status == "paused" and stream.updated_at < now_ms - limits.age_ms:
         if held.count or _since(held, stream, limits, "disabled"):
             return StatusChange("disabled", f"paused for more than {hours:g} h")
-    elif stream.status == "paused" and many:
+    elif stream.status == "paused" and too_many:
         return StatusChange("paused", _newest(limits.count))
     return None
 
 
-def _full(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> StatusChange | None:
-    """Tell the receiver of an enabled stream that it loses tokens; once in a while, if that goes on."""
-    move_read = StatusChange("enabled", _newest(limits.ceiling))
-    lately = stream.status_reason == move_read.reason and stream.updated_at > now_ms - limits.age_ms
-    return None if held.count <= limits.ceiling or lately else move_read
+def _ceiling_notice(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> StatusChange | None:
+    """Announce to the receiver of an enabled stream that it loses tokens; again after a while if that lasts."""
+    change = StatusChange("enabled", _newest(limits.ceiling))
+    recently = stream.status_reason == change.reason and stream.updated_at > now_ms - limits.age_ms
+    return None if held.count <= limits.ceiling or recently else change
 
 
 def _newest(count: int) -> str:
-    return f"holds its newest {count} tokens; older ones are given up"
+    return f"keeps its newest {count} tokens; older ones are dropped"
 
 
 def retention_bounds(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> tuple[int, int]:
-    """Return how many of its newest tokens *stream* keeps, and since when they must have been made, ms.
+    """Return how many of its newest tokens *stream* keeps, and since when they must have been created, ms.
 
-    One that is taken from keeps more, but not what is too old; one that is told to pause soon, that, too. One
-    that is disabled holds nothing but the word that it is, for as long as that may take to arrive.
+    An active stream keeps more, but nothing that is too old; a stream that is about to be paused keeps that,
+    too. A disabled stream holds only its stream-updated, for as long as that may take to arrive.
     """
     if stream.status == "disabled":
         return limits.count, now_ms - limits.grace_ms
-    if stream.status == "paused" or (stream.declared and not held.taken):
+    if stream.status == "paused" or (stream.declared and not held.is_active):
         return limits.count, now_ms - limits.age_ms
-    found = next_status_change(stream, held, limits, now_ms)
-    soon = found is not None and found.status != stream.status
-    return limits.ceiling, 0 if soon else now_ms - limits.age_ms
+    change = next_status_change(stream, held, limits, now_ms)
+    about_to_stop = change is not None and change.status != stream.status
+    return limits.ceiling, 0 if about_to_stop else now_ms - limits.age_ms
 
 
 def needs_action(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> bool:
-    """Say whether there is something to do for *stream*."""
-    most, since_ms = retention_bounds(stream, held, limits, now_ms)
-    old = held.oldest_at is not None and held.oldest_at < since_ms
-    return held.count > most or old or next_status_change(stream, held, limits, now_ms) is not None
+    """Whether there is anything to do for *stream*."""
+    limit, since_ms = retention_bounds(stream, held, limits, now_ms)
+    too_old = held.oldest_at is not None and held.oldest_at < since_ms
+    return held.count > limit or too_old or next_status_change(stream, held, limits, now_ms) is not None
 
 
 def _since(held: Backlog, stream: Stream, limits: Limits, status: Status) -> tuple[tuple[str, int], ...]:
-    """Return what was said of coming to *status*: the end of a pause is told when its time is over."""
-    begun = stream.updated_at + (limits.age_ms if status == "disabled" else 0)
-    return tuple((state, at) for state, at in held.announced if at >= begun)
+    """Return the announcements of *status* so far; disabling is announced when the time of the pause is over."""
+    began_ms = stream.updated_at + (limits.age_ms if status == "disabled" else 0)
+    return tuple((state, time_ms) for state, time_ms in held.announced if time_ms >= began_ms)
 
 
 def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Backlog:
-    """Look what waits for *stream*; whether it is taken from, only where that matters."""
+    """Read the backlog of *stream*; whether its receiver is active, only where that matters."""
     count, oldest = queue.backlog_size(conn, stream.stream_id)
     if count <= limits.count and (oldest is None or oldest >= now_ms - limits.age_ms):
-        taken = True
+        is_active = True
     else:
-        taken = _taken(conn, stream, now_ms - limits.idle_ms)
-    return Backlog(count, oldest, taken, announcements(conn, stream.stream_id, stream.updated_at))
+        is_active = _receiver_is_active(conn, stream, now_ms - limits.idle_ms)
+    return Backlog(count, oldest, is_active, announcements(conn, stream.stream_id, stream.updated_at))
 
 
-def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
-    """Say whether the receiver took something since. To be handed tokens is not to take them."""
+def _receiver_is_active(conn: Connection, stream: Stream, since_ms: int) -> bool:
+    """Whether the receiver took a token since then. Being handed tokens by a poll is not taking them."""
     here = sets.c.stream_id == stream.stream_id
     ended = select(sets.c.seq).where(here, sets.c.ended_at > since_ms, sets.c.state == "delivered").limit(1)
     return conn.scalar(ended) is not None
@@ -153,39 +156,44 @@ def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BacklogLimiter:
-    """Keeps streams within *limits*, one step at a time; what it needs to speak as the transmitter."""
+    """Keeps streams within *limits*, one step at a time."""
 
     announcer: Announcer
     sealer: Sealer
     limits: Limits
 
     def step(self, conn: Connection, stream_id: str, now_ms: int) -> StatusChange | None:
-        """Do what is next for a stream; *conn* writes. Return the move that was said now, or came to pass.
+        """Take the next step for a stream; *conn* writes. Return the change that was announced or made now.
 
-        The stream is read anew: its receiver may have changed it meanwhile.
+        The stream is read again, because its receiver may have changed it meanwhile.
         """
         stream = streams.get(conn, self.sealer, stream_id, lock=True)
         if stream is None:
             return None
         held = read(conn, stream, self.limits, now_ms)
-        found = next_status_change(stream, held, self.limits, now_ms)
-        details = () if found is None else _since(held, stream, self.limits, found.status)
-        done = None if found is None else self._go(conn, stream, found, details, now_ms)
-        most, since_ms = retention_bounds(stream, held, self.limits, now_ms)
-        if gone := drop_oldest(conn, stream_id, most, since_ms, now_ms):
-            keep_newest(conn, stream_id, self.limits.count, gone)
-        return done
+        change = next_status_change(stream, held, self.limits, now_ms)
+        announced = () if change is None else _since(held, stream, self.limits, change.status)
+        result = None if change is None else self._apply(conn, stream, change, announced, now_ms)
+        limit, since_ms = retention_bounds(stream, held, self.limits, now_ms)
+        if dropped := drop_oldest(conn, stream_id, limit, since_ms, now_ms):
+            keep_newest(conn, stream_id, self.limits.count, dropped)
+        return result
 
-    def _go(
-        self, conn: Connection, stream: Stream, found: StatusChange, counts: tuple[tuple[str, int], ...], now_ms: int
+    def _apply(
+        self,
+        conn: Connection,
+        stream: Stream,
+        change: StatusChange,
+        announced: tuple[tuple[str, int], ...],
+        now_ms: int,
     ) -> StatusChange | None:
-        if not counts:
-            self.announcer.say(conn, stream, found.status, found.reason, now_ms)
-            if found.status == "enabled":  # with its reason, by which it is known to be told
-                streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)
-            return found
-        state, at = counts[-1]
-        if found.status == stream.status or (state == "queued" and now_ms - at < self.limits.grace_ms):
+        if not announced:
+            self.announcer.announce(conn, stream, change.status, change.reason, now_ms)
+            if change.status == "enabled":  # the reason marks it as announced
+                streams.set_status(conn, stream.stream_id, change.status, change.reason, now_ms)
+            return change
+        state, time_ms = announced[-1]
+        if change.status == stream.status or (state == "queued" and now_ms - time_ms < self.limits.grace_ms):
             return None
-        streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)
-        return found
+        streams.set_status(conn, stream.stream_id, change.status, change.reason, now_ms)
+        return change

@@ -1,4 +1,7 @@
-"""The pushes of one stream (RFC 8935): some subjects at once, the tokens of each one after another."""
+"""Push delivery of one stream (RFC 8935): several lanes at once, the tokens of each lane one after another.
+
+A lane holds the tokens about one subject, whose order matters.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +35,25 @@ DRY_RUN: Final = "dry_run"
 
 
 def log_token(token: QueuedToken, stream: Stream) -> PushResult:
-    """Log what *token* says. It is not delivered, and no revocation is: its commands stay open."""
+    """Log the claims of *token* in a dry run. It is not delivered, so its revocation command stays open."""
     text = json.dumps(_claims(token.jwt), ensure_ascii=True, separators=(",", ":"))
-    logger.info("dry run: stream %s would be sent %s %s", stream.stream_id, token.event, text)
-    return PushResult(token, "dead", DRY_RUN, "not sent: this transmitter is set to a dry run")
+    logger.info("dry run: stream %s would get %s %s", stream.stream_id, token.event, text)
+    return PushResult(token, "dead", DRY_RUN, "not sent: this transmitter is in a dry run")
 
 
 def _claims(jwt: str) -> Any:
-    """Read the claims of a token of our own: no need to verify it."""
+    """Decode the claims of a token of our own without verifying it."""
     body = jwt.split(".")[1]
     return json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 @dataclass(frozen=True, slots=True)
 class PushResources:
-    """What the pushes of all streams share. *threads* read and write the store; *clock* gives ms."""
+    """What the pushes of all streams share. *threads* read and write the store; *clock* returns ms."""
 
     store: Store
     settings: TransmitterSettings
-    bell: Notifier
+    notifier: Notifier
     clock: Callable[[], int]
     rng: Random
     metrics: TransmitterMetrics
@@ -60,8 +63,8 @@ class PushResources:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What the store says: the stream, if it is to be pushed, tokens to push now, and whether more wait."""
+class _StoreRead:
+    """A read of the store: the stream if it is to be pushed, the tokens to push now, and whether more wait."""
 
     stream: Stream | None
     heads: list[QueuedToken]
@@ -69,174 +72,176 @@ class _Look:
 
 
 class StreamPusher:
-    """Pushes what waits for one stream until the stream is not to be pushed any more, or `stop` is called."""
+    """Pushes the tokens of one stream until the stream is no longer a push stream, or `stop` is called."""
 
-    def __init__(self, stream_id: str, parts: PushResources) -> None:
+    def __init__(self, stream_id: str, resources: PushResources) -> None:
         self.stream_id = stream_id
-        self._parts = parts
-        self._outgoing: PushClient | None = None
-        self._under_way: dict[str, asyncio.Task[None]] = {}  # by lane
-        self._seqs: dict[str, int] = {}  # of what is under way, by lane
-        self._ended = 0  # pushes, so far
-        self._more = True  # waits, beside what is under way
-        self._due: list[int] = []  # when something here is tried again, ms: a heap
-        self._where: tuple[str | None, str | None] | None = None  # its address and authorization
-        self._circuit = CircuitBreaker(parts.settings, parts.rng)
-        self._awake = asyncio.Event()
+        self._resources = resources
+        self._client: PushClient | None = None
+        self._in_progress: dict[str, asyncio.Task[None]] = {}  # by lane
+        self._seqs: dict[str, int] = {}  # of tokens in progress, by lane
+        self._ended_count = 0  # number of ended pushes
+        self._more_waiting = True  # whether tokens wait besides those in progress
+        self._due: list[int] = []  # when tokens of this stream are retried, ms: a heap
+        self._target: tuple[str | None, str | None] | None = None  # address and authorization of the stream
+        self._circuit_breaker = CircuitBreaker(resources.settings, resources.rng)
+        self._wake = asyncio.Event()
         self._stopping = False
 
     @property
     def down_since(self) -> int | None:
-        """Since when the receiver is down as a whole, ms; `None` while it is not."""
-        return self._circuit.down_since
+        """When the receiver went down, ms; `None` while it is up."""
+        return self._circuit_breaker.down_since
 
-    def nudge(self) -> None:
-        """Have it look at the store."""
-        self._awake.set()
+    def wake(self) -> None:
+        """Make it read the store."""
+        self._wake.set()
 
     def stop(self) -> None:
-        """Have it begin nothing more."""
+        """Make it start no more pushes."""
         self._stopping = True
-        self._awake.set()
+        self._wake.set()
 
     async def run(self) -> None:
-        """Push until the stream is gone, disabled, polled or told to stop, and nothing is under way."""
+        """Push until the stream is removed, disabled, polled or stopped, and no push is in progress."""
         try:
             while not self._stopping:
-                self._awake.clear()
-                if not await self._look():
+                self._wake.clear()
+                if not await self._start_due():
                     break
-                await self._rest()
+                await self._sleep()
         finally:
             await self._finish()
 
-    async def _look(self) -> bool:
-        """Begin to push what is due; return whether the stream is still one to push."""
-        ended = self._ended
+    async def _start_due(self) -> bool:
+        """Start the due pushes; return whether the stream is still a push stream."""
+        ended_count = self._ended_count
         loop = asyncio.get_running_loop()
-        look = await loop.run_in_executor(self._parts.threads, self._read, self._free, dict(self._seqs))
-        if look.stream is None:
+        store_read = await loop.run_in_executor(self._resources.threads, self._read, self._free_slots, dict(self._seqs))
+        if store_read.stream is None:
             return False
-        self._follow(look.stream)
-        if look.heads and (self._outgoing is None or self._outgoing.url != look.stream.endpoint_url):
-            await self._turn_to(look.stream)
-        for token in look.heads[: self._free] if not self._stopping else ():
+        self._check_target(store_read.stream)
+        if store_read.heads and (self._client is None or self._client.url != store_read.stream.endpoint_url):
+            await self._connect(store_read.stream)
+        for token in store_read.heads[: self._free_slots] if not self._stopping else ():
             self._seqs[token.lane] = token.seq
-            self._under_way[token.lane] = asyncio.create_task(self._push(token, look.stream))
-        self._more = look.more
-        if look.more and self._ended != ended:  # its lane may have a next one, which this look left out
-            self._awake.set()
+            self._in_progress[token.lane] = asyncio.create_task(self._push(token, store_read.stream))
+        self._more_waiting = store_read.more
+        if (
+            store_read.more and self._ended_count != ended_count
+        ):  # its lane may have a next token, which this read left out
+            self._wake.set()
         return True
 
-    def _read(self, most: int, under_way: Mapping[str, int]) -> _Look:
-        """Read the stream anew each time: after a word to pause or end it, nothing more is begun."""
-        parts = self._parts
-        with parts.store.read() as conn:
-            stream = streams.get(conn, parts.store.sealer, self.stream_id)
+    def _read(self, limit: int, in_progress: Mapping[str, int]) -> _StoreRead:
+        """Read the stream each time: after it was paused or removed, no further push starts."""
+        resources = self._resources
+        with resources.store.read() as conn:
+            stream = streams.get(conn, resources.store.sealer, self.stream_id)
             if stream is None or stream.method != PUSH:
-                return _Look(None, [])
+                return _StoreRead(None, [])
             if stream.status == "disabled" and not queue.waiting_seqs(conn, self.stream_id, 1):
-                return _Look(None, [])  # else there is a word that it was disabled
-            if most == 0:
-                return _Look(stream, [])
+                return _StoreRead(None, [])  # else its stream-updated waits
+            if limit == 0:
+                return _StoreRead(stream, [])
             if stream.status != "enabled":
-                held = stream_events.first(conn, self.stream_id, parts.clock())
-                return _Look(stream, [queued for queued in held if queued.lane not in under_way])
-            heads = queue.heads(conn, self.stream_id, parts.clock(), most, under_way.keys())
-            known = {*under_way.values(), *(head.seq for head in heads)}
-            return _Look(stream, heads, not queue.waiting_seqs(conn, self.stream_id, len(known) + 1) <= known)
+                tokens = stream_events.first_due(conn, self.stream_id, resources.clock())
+                return _StoreRead(stream, [queued for queued in tokens if queued.lane not in in_progress])
+            heads = queue.heads(conn, self.stream_id, resources.clock(), limit, in_progress.keys())
+            known = {*in_progress.values(), *(head.seq for head in heads)}
+            return _StoreRead(stream, heads, not queue.waiting_seqs(conn, self.stream_id, len(known) + 1) <= known)
 
-    def _follow(self, stream: Stream) -> None:
-        """Where the stream goes now, nothing has failed yet."""
-        where = stream.endpoint_url, stream.authorization
-        if self._where not in (None, where):
-            self._circuit = CircuitBreaker(self._parts.settings, self._parts.rng)
-            self._awake.set()
-        self._where = where
+    def _check_target(self, stream: Stream) -> None:
+        """Reset the circuit breaker when the stream's address or authorization changed."""
+        target = stream.endpoint_url, stream.authorization
+        if self._target not in (None, target):
+            self._circuit_breaker = CircuitBreaker(self._resources.settings, self._resources.rng)
+            self._wake.set()
+        self._target = target
 
-    async def _turn_to(self, stream: Stream) -> None:
-        """Open connections to where the stream goes now, once those to where it went have ended."""
-        if self._under_way:
-            await asyncio.wait(self._under_way.values())
-        if self._outgoing is not None:
-            await self._outgoing.close()
-            self._outgoing = None
+    async def _connect(self, stream: Stream) -> None:
+        """Connect to the stream's current address, once the pushes to its old address have ended."""
+        if self._in_progress:
+            await asyncio.wait(self._in_progress.values())
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
         if stream.endpoint_url is not None:
             try:
-                self._outgoing = PushClient(stream.endpoint_url, self._parts.settings, self._parts.tls)
+                self._client = PushClient(stream.endpoint_url, self._resources.settings, self._resources.tls)
             except ForbiddenUrlError as error:
-                logger.warning("stream %s: nothing can be pushed to its address: %s", self.stream_id, error)
+                logger.warning("stream %s: pushing to its address is not permitted: %s", self.stream_id, error)
 
     async def _push(self, token: QueuedToken, stream: Stream) -> None:
-        """Push one token and write what came of it; its lane is free when that is in the store."""
+        """Push one token and write the result; its lane is free when the result is stored."""
         try:
-            result = await self._tried(token, stream)
-            await self._parts.results.write(result)
+            result = await self._attempt(token, stream)
+            await self._resources.results.write(result)
             self._count(result)
         except Exception:
-            logger.exception("stream %s: token %s is tried again", self.stream_id, token.jti)
+            logger.exception("stream %s: token %s is retried", self.stream_id, token.jti)
             await asyncio.sleep(1.0)
         finally:
-            full = self._free == 0
-            del self._under_way[token.lane], self._seqs[token.lane]
-            self._ended += 1
-            if self._more or full:
-                self._awake.set()
+            full = self._free_slots == 0
+            del self._in_progress[token.lane], self._seqs[token.lane]
+            self._ended_count += 1
+            if self._more_waiting or full:
+                self._wake.set()
 
-    async def _tried(self, token: QueuedToken, stream: Stream) -> PushResult:
-        parts = self._parts
-        begun_ms = parts.clock()
+    async def _attempt(self, token: QueuedToken, stream: Stream) -> PushResult:
+        resources = self._resources
+        started_ms = resources.clock()
         if token.error is None:
-            parts.metrics.first_push_seconds.observe(max(0, begun_ms - token.created_at) / 1000)
-        if parts.settings.dry_run:
+            resources.metrics.first_push_seconds.observe(max(0, started_ms - token.created_at) / 1000)
+        if resources.settings.dry_run:
             return log_token(token, stream)
-        answer = await self._answer(token, stream, begun_ms)
-        now_ms = parts.clock()
-        parts.metrics.push_seconds.observe(max(0, now_ms - begun_ms) / 1000)
-        before = self._circuit.down_since
-        result = self._circuit.record(token, answer, begun_ms, now_ms) or decide(
-            token, answer, parts.settings, now_ms, parts.rng
+        response = await self._send(token, stream, started_ms)
+        now_ms = resources.clock()
+        resources.metrics.push_seconds.observe(max(0, now_ms - started_ms) / 1000)
+        down_before = self._circuit_breaker.down_since
+        result = self._circuit_breaker.record(token, response, started_ms, now_ms) or decide(
+            token, response, resources.settings, now_ms, resources.rng
         )
-        self._tell(before, answer, now_ms)
+        self._log_availability(down_before, response, now_ms)
         if result.state == "retry":
             heappush(self._due, result.due_at)
-        if self._circuit.paused_until > now_ms:
-            heappush(self._due, self._circuit.paused_until)
+        if self._circuit_breaker.paused_until > now_ms:
+            heappush(self._due, self._circuit_breaker.paused_until)
         return result
 
-    async def _answer(self, token: QueuedToken, stream: Stream, now_ms: int) -> PushResponse:
-        if self._outgoing is None:
+    async def _send(self, token: QueuedToken, stream: Stream, now_ms: int) -> PushResponse:
+        if self._client is None:
             return of_failure("address_refused", "of this stream's endpoint_url")
-        answer, status = await self._outgoing.push(token.jwt, stream.authorization, now_ms)
-        if answer.verdict == "delivered" and status != 202:
-            self._parts.metrics.odd_answers.labels(str(status)).inc()
-        return answer
+        response, status = await self._client.push(token.jwt, stream.authorization, now_ms)
+        if response.verdict == "delivered" and status != 202:
+            self._resources.metrics.odd_answers.labels(str(status)).inc()
+        return response
 
-    def _tell(self, before: int | None, answer: PushResponse, now_ms: int) -> None:
-        """Say that the receiver is down as a whole, or is there again, when that is new."""
-        since = self._circuit.down_since
-        if before is None and since is not None:
+    def _log_availability(self, down_before: int | None, response: PushResponse, now_ms: int) -> None:
+        """Log when the receiver goes down, and when it is up again."""
+        since = self._circuit_breaker.down_since
+        if down_before is None and since is not None:
             logger.warning(
-                "stream %s: its receiver is down (%s: %s); until it answers one token at a time is tried",
+                "stream %s: its receiver is down (%s: %s); until it responds, one token at a time is pushed",
                 self.stream_id,
-                answer.error,
-                answer.text,
+                response.error,
+                response.text,
             )
-        elif before is not None and since is None:
-            seconds = (now_ms - before) / 1000
-            logger.info("stream %s: its receiver answers again, after %.0f s", self.stream_id, seconds)
+        elif down_before is not None and since is None:
+            seconds = (now_ms - down_before) / 1000
+            logger.info("stream %s: its receiver responds again, after %.0f s", self.stream_id, seconds)
 
     def _count(self, result: PushResult) -> None:
         outcome = "dry_run" if result.error == "dry_run" else result.state
-        self._parts.metrics.deliveries.labels("push", outcome).inc()
+        self._resources.metrics.deliveries.labels("push", outcome).inc()
         if result.state == "delivered":
             return
-        tell = logger.info
+        log = logger.info
         if result.state == "dead" and outcome != "dry_run":
-            self._parts.metrics.dead_letters.labels(result.error).inc()
-            tell = logger.warning
-        tell(
-            "stream %s: token %s (%s), try %d: %s, %s: %s",
+            self._resources.metrics.dead_letters.labels(result.error).inc()
+            log = logger.warning
+        log(
+            "stream %s: token %s (%s), attempt %d: %s, %s: %s",
             self.stream_id,
             result.token.jti,
             result.token.event,
@@ -247,36 +252,36 @@ class StreamPusher:
         )
 
     @property
-    def _free(self) -> int:
-        """How many pushes may begin now."""
-        return self._circuit.available_slots(self._parts.clock(), len(self._under_way))
+    def _free_slots(self) -> int:
+        """How many pushes may start now."""
+        return self._circuit_breaker.available_slots(self._resources.clock(), len(self._in_progress))
 
-    async def _rest(self) -> None:
-        """Sleep until a push ends, the bell rings, something is due, or somebody nudges."""
-        while not self._awake.is_set():
-            now_ms = self._parts.clock()
+    async def _sleep(self) -> None:
+        """Sleep until a push ends, the notifier or `wake` ends it, or a token is due."""
+        while not self._wake.is_set():
+            now_ms = self._resources.clock()
             if self._due and self._due[0] <= now_ms:
                 while self._due and self._due[0] <= now_ms:
                     heappop(self._due)
                 return
             seconds = min(1.0, (self._due[0] - now_ms) / 1000) if self._due else 1.0
-            if await self._rung(seconds, listen=self._free > 0 and not self._parts.bell.closed):
+            if await self._woken(seconds, listen=self._free_slots > 0 and not self._resources.notifier.closed):
                 return
 
-    async def _rung(self, seconds: float, *, listen: bool) -> bool:
-        """Wait for `nudge`, and the bell if *listen*, at most so long; return whether either came."""
-        waits: list[Coroutine[Any, Any, bool]] = [self._awake.wait()]
+    async def _woken(self, seconds: float, *, listen: bool) -> bool:
+        """Wait for `wake`, and for the notifier if *listen*, at most *seconds*; return whether either came."""
+        coroutines: list[Coroutine[Any, Any, bool]] = [self._wake.wait()]
         if listen:
-            waits.append(self._parts.bell.wait(self.stream_id, seconds))
-        tasks = [asyncio.create_task(wait) for wait in waits]
-        done, open_ = await asyncio.wait(tasks, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
-        for task in open_:
+            coroutines.append(self._resources.notifier.wait(self.stream_id, seconds))
+        tasks = [asyncio.create_task(wait) for wait in coroutines]
+        done, pending = await asyncio.wait(tasks, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
             task.cancel()
-        return any(this_task.result() for this_task in done)
+        return any(task.result() for task in done)
 
     async def _finish(self) -> None:
-        """Wait for what is under way: each push ends in its own time, and what came of it is written."""
-        if self._under_way:
-            await asyncio.wait(self._under_way.values())
-        if self._outgoing is not None:
-            await self._outgoing.close()
+        """Wait for the pushes in progress: each ends in bounded time, and its result is written."""
+        if self._in_progress:
+            await asyncio.wait(self._in_progress.values())
+        if self._client is not None:
+            await self._client.close()

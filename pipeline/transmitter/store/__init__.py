@@ -1,1 +1,1 @@
-"""What the transmitter remembers: streams, receivers, keys, commands, and the tokens that wait."""
+"""Store of the transmitter: streams, receivers, keys, revocation commands, and the queues of tokens."""

@@ -1,4 +1,4 @@
-"""The audit log: the calls of the management interface, whoever made them and whatever came of them."""
+"""Audit log table: all calls of the management API, by any caller and with any result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.transmitter.store.tables import audit, clean
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A call: when (ms), of which receiver, from where, what (`create stream`), and its HTTP status."""
+    """A call: time (ms), receiver, address, action (`POST /ssf/stream`), stream and HTTP status."""
 
     at: int
     action: str
@@ -22,36 +22,36 @@ class AuditEntry:
     stream_id: str | None = None
 
 
-def note(conn: Connection, call: AuditEntry) -> int:
-    """Write a call down, names that are longer than names are cut; return its number."""
-    return int(conn.execute(insert(audit).values(_row(call)).returning(audit.c.seq)).scalar_one())
+def insert_entry(conn: Connection, entry: AuditEntry) -> int:
+    """Insert *entry*, truncating names that are too long; return its row number."""
+    return int(conn.execute(insert(audit).values(_row(entry)).returning(audit.c.seq)).scalar_one())
 
 
-def amend(conn: Connection, seq: int, call: AuditEntry) -> None:
-    """Say *call* in place of what the row *seq* says."""
-    conn.execute(update(audit).where(audit.c.seq == seq).values(_row(call)))
+def update_entry(conn: Connection, seq: int, entry: AuditEntry) -> None:
+    """Replace row *seq* by *entry*."""
+    conn.execute(update(audit).where(audit.c.seq == seq).values(_row(entry)))
 
 
-def _row(call: AuditEntry) -> dict[str, Any]:
-    row: dict[str, Any] = {"at": call.at, "status": call.status, "action": clean(call.action, 64)}
-    for name, text, most in (
-        ("receiver_id", call.receiver_id, 128),
-        ("address", call.address, 64),
-        ("stream_id", call.stream_id, 64),
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    row: dict[str, Any] = {"at": entry.at, "status": entry.status, "action": clean(entry.action, 64)}
+    for name, text, limit in (
+        ("receiver_id", entry.receiver_id, 128),
+        ("address", entry.address, 64),
+        ("stream_id", entry.stream_id, 64),
     ):
-        row[name] = None if text is None else clean(text, most)
+        row[name] = None if text is None else clean(text, limit)
     return row
 
 
-def recent(conn: Connection, most: int = 100, receiver_id: str | None = None) -> list[AuditEntry]:
-    """Return the last calls, of one receiver or of all, the newest first."""
-    asked = select(audit.c.at, audit.c.action, audit.c.status, audit.c.receiver_id, audit.c.address, audit.c.stream_id)
+def recent(conn: Connection, limit: int = 100, receiver_id: str | None = None) -> list[AuditEntry]:
+    """Return the latest calls, of one receiver or of all, the newest first."""
+    query = select(audit.c.at, audit.c.action, audit.c.status, audit.c.receiver_id, audit.c.address, audit.c.stream_id)
     if receiver_id is not None:
-        asked = asked.where(audit.c.receiver_id == receiver_id)
-    return [AuditEntry(*row) for row in conn.execute(asked.order_by(audit.c.seq.desc()).limit(most))]
+        query = query.where(audit.c.receiver_id == receiver_id)
+    return [AuditEntry(*row) for row in conn.execute(query.order_by(audit.c.seq.desc()).limit(limit))]
 
 
-def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
-    """Delete at most *most* calls made before *before_ms*; return how many."""
-    old = select(audit.c.seq).where(audit.c.at < before_ms).order_by(audit.c.at).limit(most)
+def purge(conn: Connection, before_ms: int, limit: int = 10_000) -> int:
+    """Delete at most *limit* calls older than *before_ms*; return how many."""
+    old = select(audit.c.seq).where(audit.c.at < before_ms).order_by(audit.c.at).limit(limit)
     return conn.execute(delete(audit).where(audit.c.seq.in_(old))).rowcount

@@ -1,7 +1,7 @@
-"""Secrets at rest: what the store keeps of others' secrets, and its private keys, is sealed by a key file.
+"""Encryption at rest: secrets of receivers and private keys are stored encrypted with the keys of a key file.
 
-The keys are Fernet's (AES-128-CBC and HMAC-SHA-256). The first line seals; every line opens, so that a new
-key is put above the old one and nothing becomes unreadable.
+The keys are Fernet's (AES-128-CBC and HMAC-SHA-256). The first line encrypts, and every line decrypts, so that
+a new key can be put above the old one without making anything unreadable.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-_MAKE: Final = "`python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
+_KEY_COMMAND: Final = "`python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
 
 
 class SealError(ValueError):
-    """The key file cannot be used, or does not open what was sealed; no message holds a key."""
+    """The key file cannot be used, or does not decrypt the store's secrets; no message contains a key."""
 
 
 class Sealer:
-    """Seals and opens texts; *where* is named when something does not open."""
+    """Encrypts and decrypts strings; *where* names the key file in errors."""
 
     def __init__(self, keys: list[Fernet], where: str) -> None:
         self._keys = MultiFernet(keys)
@@ -32,36 +32,36 @@ class Sealer:
         return f"Sealer({self._where!r})"
 
     def seal(self, text: str) -> bytes:
-        """Return *text* as only a holder of the keys reads it."""
+        """Return *text* encrypted with the first key."""
         return self._keys.encrypt(text.encode())
 
     def open(self, data: bytes) -> str:
-        """Return the text that was sealed; raises `SealError` if none of the keys opens it."""
+        """Return the decrypted text; raises `SealError` if none of the keys decrypts it."""
         try:
             return self._keys.decrypt(data).decode()
         except InvalidToken:
             raise SealError(
-                f"{self._where}: holds no key that opens what this store has sealed; put back the key "
+                f"{self._where}: no key in it decrypts the secrets of this store; put back the key "
                 "the store was used with, as a further line if there is a new one"
             ) from None
 
 
 def load(path: Path, *, make: bool = True) -> Sealer:
-    """Read the keys in *path*; without the file, *make* one with a new key that only its owner may read.
+    """Read the keys in *path*; a missing file is created with a new key, readable by its owner only, if *make*.
 
-    Raises `SealError` for a file that holds no keys, or none to be found; `OSError` where it cannot be read.
+    Raises `SealError` for a file without valid keys, or a missing one; `OSError` if it cannot be read.
     """
     if make and not path.exists():
-        _make(path)
+        _create_key_file(path)
     try:
         text = path.read_text("ascii")
     except FileNotFoundError:
-        raise SealError(f"{path}: there is no such file of keys that seal secrets") from None
+        raise SealError(f"{path}: there is no such key file") from None
     except UnicodeDecodeError:
-        raise SealError(f"{path}: is no file of keys; a line is a key as {_MAKE} gives") from None
+        raise SealError(f"{path}: not a key file; each line is a key as made by {_KEY_COMMAND}") from None
     keys = [_key(path, number, line) for number, line in _lines(text)]
     if not keys:
-        raise SealError(f"{path}: holds no key; a line is a key as {_MAKE} gives")
+        raise SealError(f"{path}: contains no key; each line is a key as made by {_KEY_COMMAND}")
     return Sealer(keys, str(path))
 
 
@@ -74,13 +74,13 @@ def _key(path: Path, number: int, line: str) -> Fernet:
     try:
         return Fernet(line)
     except ValueError:
-        raise SealError(f"{path}, line {number}: is no key; a line is a key as {_MAKE} gives") from None
+        raise SealError(f"{path}, line {number}: not a key; each line is a key as made by {_KEY_COMMAND}") from None
 
 
-def _make(path: Path) -> None:
-    """Write a new key; of several processes that do, one wins, and no one reads half a key."""
+def _create_key_file(path: Path) -> None:
+    """Create the file with a new key; of concurrent processes one wins, and none reads half a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's alone
+    file, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
         os.write(file, Fernet.generate_key() + b"\n")
         os.fsync(file)
@@ -95,7 +95,7 @@ def _make(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make sure that the file is still in its folder after a power cut."""
+    """Make sure that the file survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

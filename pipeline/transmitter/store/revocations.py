@@ -1,7 +1,8 @@
-"""What became of each command to end a session: a token taken is delivered, not done (`CommandState`).
+"""Revocation commands and their state: a token that a receiver took is delivered, not confirmed (`CommandState`).
 
-A command is open until a receiver takes its token (`queue` notes that), and confirmed only by the word of an
-enforcer. The worker sends it again under its id while nobody says anything: here that is one command.
+A command is open until a receiver takes its token (`queue` records that), and confirmed only by an enforcer's
+acknowledgement. While there is none, the worker sends the command again with the same id: here that is one
+command.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pipeline.transmitter.store.tables import commands
 
 Recorded = Literal["opened", "resent", "seen"]
 AckOutcome = Literal["confirmed", "failed", "seen", "foreign"]
-"""What an enforcer's word came to; *foreign*: of another tenant or session than the command, not believed."""
+"""What an acknowledgement changed; *foreign*: it names another tenant or session than the command, and is ignored."""
 
 _COLUMNS: Final = tuple(column.name for column in commands.columns)
-_CHUNK: Final = 500
+_CHUNK_SIZE: Final = 500
 _PENDING: Final = ("open", "delivered")
 
 T = TypeVar("T")
@@ -28,9 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as it stands; times in ms. *sends* is 0 while only an answer to it has been heard.
+    """A command as stored; times in ms. *sends* is 0 while only an acknowledgement of it has been read.
 
-    *deadline*: by then an enforcer's word is due. *outcome* and *enforcer* are what the last word said.
+    *deadline* is when the acknowledgement is due. *outcome* and *enforcer* are those of the last
+    acknowledgement.
     """
 
     revocation_id: str
@@ -50,65 +52,65 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class AckResult:
-    """What an enforcer's word came to; *seconds* from the decision to it, where it confirms as the first."""
+    """What an acknowledgement changed; *seconds* from the decision to it, if it is the one that confirms."""
 
     what: AckOutcome
     seconds: float | None = None
 
 
 def record(conn: Connection, revocations: Sequence[Mapping[str, Any]]) -> list[Recorded]:
-    """Note commands, records of session-revocations in their order; the same one again changes nothing.
+    """Record commands, records of session-revocations in their order; the same one again changes nothing.
 
-    A later deadline is what tells a command that was sent again from one that was read again.
+    A later deadline distinguishes a command that was sent again from one that was read again.
     """
-    return _noted(conn, revocations, _recorded)
+    return _apply(conn, revocations, _apply_command)
 
 
 def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[AckResult]:
-    """Note enforcers' words, records of revocation-acks in their order; the same one again changes nothing.
+    """Record acknowledgements, records of revocation-acks in their order; the same one again changes nothing.
 
-    A word about a command that was not read yet is kept for it: topics are not read in one order.
+    One that is read before its command is stored for it, because topics are not read in a common order.
     """
-    return _noted(conn, acks, _answered)
+    return _apply(conn, acks, _apply_ack)
 
 
 def overdue(conn: Connection, now_ms: int) -> int:
-    """Call overdue what is open or delivered past its deadline; return how many were not called so before."""
+    """Mark open and delivered commands past their deadline as overdue; return how many are new."""
     late = commands.c.state.in_(_PENDING) & (commands.c.deadline < now_ms)
     return conn.execute(update(commands).where(late).values(state="overdue")).rowcount
 
 
-def listed(conn: Connection, state: CommandState | None = None, most: int = 1000) -> list[Command]:
-    """The commands in *state*, of `None` all of them, the newest first."""
-    newest = select(commands).order_by(commands.c.decided_at.desc(), commands.c.revocation_id).limit(most)
+def list_commands(conn: Connection, state: CommandState | None = None, limit: int = 1000) -> list[Command]:
+    """The commands in *state*, or all of them, the newest first."""
+    newest = select(commands).order_by(commands.c.decided_at.desc(), commands.c.revocation_id).limit(limit)
     wanted = newest if state is None else newest.where(commands.c.state == state)
     return [_command(row) for row in conn.execute(wanted)]
 
 
-def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
-    """Forget at most *most* commands decided before *before_ms*, whatever became of them; return how many."""
+def purge(conn: Connection, before_ms: int, limit: int = 10_000) -> int:
+    """Delete at most *limit* commands decided before *before_ms*, in any state; return how many."""
     table = commands.c
     old = select(table.revocation_id).where(table.decided_at < before_ms).order_by(table.decided_at)
-    return conn.execute(delete(commands).where(table.revocation_id.in_(old.limit(most)))).rowcount
+    return conn.execute(delete(commands).where(table.revocation_id.in_(old.limit(limit)))).rowcount
 
 
-def _noted(
+def _apply(
     conn: Connection,
     revocations: Sequence[Mapping[str, Any]],
-    note: Callable[[Mapping[str, Any], Command | None], tuple[T, Command]],
+    apply: Callable[[Mapping[str, Any], Command | None], tuple[T, Command]],
 ) -> list[T]:
-    """Let *note* say of each what it comes to, and how its command stands then; keep the commands."""
-    before = _found(conn, (this_fields["revocation_id"] for this_fields in revocations))
-    now = dict(before)
-    found: list[T] = []
+    """Apply *apply* to each record and the command before it; write the changed commands."""
+    before = _lock_commands(conn, (record["revocation_id"] for record in revocations))
+    after = dict(before)
+    results: list[T] = []
     for fields in revocations:
-        came_to, now[fields["revocation_id"]] = note(fields, now.get(fields["revocation_id"]))
-        found.append(came_to)
-    _keep(conn, before, now)
-    return found
+        result, after[fields["revocation_id"]] = apply(fields, after.get(fields["revocation_id"]))
+        results.append(result)
+    _write(conn, before, after)
+    return results
 
 
-def _recorded(fields: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:
+def _apply_command(fields: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:
     if before is None or not before.sends:
         new = Command(
             revocation_id=fields["revocation_id"],
@@ -123,9 +125,14 @@ def _recorded(fields: Mapping[str, Any], before: Command | None) -> tuple[Record
         )
         if before is None or (before.tenant, before.session_id) != (new.tenant, new.session_id):
             return "opened", new
-        at, outcome, enforcer = before.confirmed_at, before.outcome, before.enforcer
-        answered = replace(new, state=before.state, confirmed_at=at, outcome=outcome, enforcer=enforcer)
-        return "opened", answered
+        known = replace(
+            new,
+            state=before.state,
+            confirmed_at=before.confirmed_at,
+            outcome=before.outcome,
+            enforcer=before.enforcer,
+        )
+        return "opened", known
     if fields["deadline"] <= before.deadline:
         return "seen", before
     state: CommandState = "open" if before.delivered_at is None else "delivered"
@@ -134,8 +141,8 @@ def _recorded(fields: Mapping[str, Any], before: Command | None) -> tuple[Record
     return "resent", replace(before, deadline=fields["deadline"], sends=before.sends + 1, state=state)
 
 
-def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[AckResult, Command]:
-    """A session that is not found is as dead as one revoked; one confirmed stays so, whatever comes later."""
+def _apply_ack(ack: Mapping[str, Any], before: Command | None) -> tuple[AckResult, Command]:
+    """An unknown session is as dead as a revoked one; a confirmed command stays confirmed, whatever comes later."""
     if before is None:
         at = ack["occurred_at"]
         before = Command(
@@ -153,34 +160,34 @@ def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[AckResult
         return AckResult("foreign"), before
     if before.state == "confirmed":
         return AckResult("seen"), before
-    word = {"outcome": ack["outcome"], "enforcer": ack["enforcer"]}
+    fields_of_ack = {"outcome": ack["outcome"], "enforcer": ack["enforcer"]}
     if ack["outcome"] == "failed":
-        return AckResult("failed"), replace(before, state="failed", **word)
+        return AckResult("failed"), replace(before, state="failed", **fields_of_ack)
     at = ack["occurred_at"]
     seconds = max(0.0, (at - before.decided_at) / 1000) if before.sends else None
-    return AckResult("confirmed", seconds), replace(before, state="confirmed", confirmed_at=at, **word)
+    return AckResult("confirmed", seconds), replace(before, state="confirmed", confirmed_at=at, **fields_of_ack)
 
 
-def _found(conn: Connection, ids: Iterable[str]) -> dict[str, Command]:
-    asked = list(dict.fromkeys(ids))
+def _lock_commands(conn: Connection, ids: Iterable[str]) -> dict[str, Command]:
+    unique_ids = list(dict.fromkeys(ids))
     rows = [
         row
-        for start in range(0, len(asked), _CHUNK)
+        for start in range(0, len(unique_ids), _CHUNK_SIZE)
         for row in conn.execute(
             select(commands)
-            .where(commands.c.revocation_id.in_(asked[start : start + _CHUNK]))
-            .with_for_update()  # a delivery may be noted at the same time
+            .where(commands.c.revocation_id.in_(unique_ids[start : start + _CHUNK_SIZE]))
+            .with_for_update()  # a delivery may be recorded at the same time
         )
     ]
     return {row.revocation_id: _command(row) for row in rows}
 
 
-def _keep(conn: Connection, before: Mapping[str, Command], now: Mapping[str, Command]) -> None:
-    """Write what is new or differs; only one transmitter writes commands at a time."""
-    new = [_row(this_command) for key, this_command in now.items() if key not in before]
+def _write(conn: Connection, before: Mapping[str, Command], after: Mapping[str, Command]) -> None:
+    """Write new and changed commands; only one transmitter writes commands at a time."""
+    new = [_row(command) for key, command in after.items() if key not in before]
     if new:
         conn.execute(insert(commands), new)
-    for key, command in now.items():
+    for key, command in after.items():
         if key in before and command != before[key]:
             conn.execute(update(commands).where(commands.c.revocation_id == key).values(_row(command)))
 

@@ -1,4 +1,4 @@
-"""What the transmitter remembers, table by table; SQLite or PostgreSQL. Times are ms since the epoch, UTC."""
+"""Tables of the transmitter's store, for SQLite and PostgreSQL. Times are ms since the epoch, UTC."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sqlalchemy import (
 )
 
 VERSION = 2
-"""Of these tables. A store of another version is refused with a sentence, never misread."""
+"""Version of these tables. A store of another version is refused with a message, never misread."""
 
 METADATA = MetaData()
-_Key = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER counts up by itself there
+_Key = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is auto-incremented there
 
 
 def _index(name: str, *columns: str, where: str) -> Index:
-    """An index of only the rows *where* it says: inserts touch fewer of them."""
+    """A partial index: inserts update fewer of them."""
     return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
@@ -42,9 +42,9 @@ receivers = Table(
     METADATA,
     Column("receiver_id", String(128), primary_key=True),
     Column("aud", String(512), nullable=False),
-    Column("secret_hash", String(256)),  # none: its tokens come from an authorization server outside
+    Column("secret_hash", String(256)),  # NULL: its tokens come from an external authorization server
     Column("scopes", String(64), nullable=False),
-    Column("tenant", String(64)),  # its streams hear of this one only; none: of every tenant
+    Column("tenant", String(64)),  # its streams get events of this tenant only; NULL: of every tenant
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )
@@ -65,7 +65,7 @@ signing_keys = Table(
     Column("alg", String(8), nullable=False),
     Column("private_sealed", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("retired_at", BigInteger),  # signs nothing new; published until nothing signed by it waits
+    Column("retired_at", BigInteger),  # signs no new tokens; published while tokens signed by it wait
 )
 
 streams = Table(
@@ -74,7 +74,7 @@ streams = Table(
     Column("stream_id", String(64), primary_key=True),
     Column("receiver_id", String(128), nullable=False, index=True),
     Column("aud", String(512), nullable=False),
-    Column("declared", Boolean, nullable=False),  # by the operator's file, not by the receiver
+    Column("declared", Boolean, nullable=False),  # in the operator's file, not created by the receiver
     Column("description", Text),
     Column("events_requested", JSON),
     Column("method", String(32), nullable=False),
@@ -83,7 +83,7 @@ streams = Table(
     Column("subject_form", String(16), nullable=False),
     Column("subject_in_event", Boolean, nullable=False),
     Column("personal_data", Boolean, nullable=False),
-    Column("tenant", String(64)),  # only what happens there, unless its receiver has another; none: everywhere
+    Column("tenant", String(64)),  # gets events of this tenant only, unless its receiver has one; NULL: of every tenant
     Column("status", String(16), nullable=False),
     Column("status_reason", Text),
     Column("created_at", BigInteger, nullable=False),
@@ -91,7 +91,7 @@ streams = Table(
     Column("verification_asked_at", BigInteger),
 )
 
-stream_subjects = Table(  # those that were taken out
+stream_subjects = Table(  # subjects that the receiver removed
     "stream_subjects",
     METADATA,
     Column("stream_id", String(64), ForeignKey("streams.stream_id", ondelete="CASCADE"), primary_key=True),
@@ -105,17 +105,17 @@ sets = Table(
     Column("seq", _Key, primary_key=True, autoincrement=True),
     Column("stream_id", String(64), nullable=False),
     Column("jti", String(64), nullable=False),
-    Column("lane", String(64), nullable=False),  # what is about one subject goes out one after another
-    Column("event", String(32), nullable=False),  # a name of vocabulary.EVENTS
+    Column("lane", String(64), nullable=False),  # ordering key: tokens about one subject are sent one after another
+    Column("event", String(32), nullable=False),  # a key of protocol.EVENTS
     Column("kid", String(64), nullable=False),
-    Column("jwt", Text),  # none once it is delivered
+    Column("jwt", Text),  # NULL once it is delivered
     Column("txn", String(128)),
     Column("revocation_id", String(128)),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("due_at", BigInteger, nullable=False),  # not sent, or not handed out again, before
+    Column("due_at", BigInteger, nullable=False),  # neither sent nor handed out again before
     Column("created_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),  # delivered or dead since
+    Column("ended_at", BigInteger),  # when it was delivered or died
     Column("error", String(64)),
     Column("error_text", Text),
     UniqueConstraint("stream_id", "jti"),
@@ -130,7 +130,7 @@ sets = Table(
 
 QUEUED: Final = sets.c.state == literal_column("'queued'")
 DEAD: Final = sets.c.state == literal_column("'dead'")
-"""The state as a constant of the statement: a planner takes a partial index for a constant only."""
+"""Constants in the statement, because a planner uses a partial index only for a constant."""
 
 commands = Table(
     "commands",
@@ -157,9 +157,9 @@ device_statuses = Table(
     Column("device_id", String(128), primary_key=True),
     Column("compliant", Boolean, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    Column("txn", String(128), nullable=False),  # the decision that changed it: a replay says the same again
-    Column("named_by", String(128), nullable=False),  # the session that named a fault of it last
-    Column("well_session", String(128)),  # a session that named none since the time beside it
+    Column("txn", String(128), nullable=False),  # the decision that changed it, so that a replay gives the same event
+    Column("named_by", String(128), nullable=False),  # the session that last reported a fault of it
+    Column("well_session", String(128)),  # a session that reported no fault since well_since
     Column("well_since", BigInteger, nullable=False),
 )
 
@@ -175,15 +175,15 @@ audit = Table(
     Column("status", Integer, nullable=False),
 )
 
-_ODD: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ID: Final = re.compile(r"[!-~]{1,128}")
 
 
-def clean(text: str, most: int) -> str:
-    """Return *text* in at most *most* characters, with a space for control characters and lone surrogates."""
-    return _ODD.sub(" ", text[: 4 * most]).strip()[:most]
+def clean(text: str, limit: int) -> str:
+    """Return at most *limit* characters of *text*, with a blank for control characters and lone surrogates."""
+    return _CONTROL_CHARACTERS.sub(" ", text[: 4 * limit]).strip()[:limit]
 
 
 def is_valid_id(text: str) -> bool:
-    """Tell whether *text* can be an id, visible ASCII of at most 128 characters: others are not looked up."""
+    """Whether *text* can be an id: 1 to 128 visible ASCII characters. Others need no lookup."""
     return _ID.fullmatch(text) is not None

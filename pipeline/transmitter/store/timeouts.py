@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL on which nothing waits for ever: for the network, the server or another writer.
+"""Timeouts of PostgreSQL connections, so that nothing waits forever for the network, the server or another writer.
 
-A machine that vanished says nothing. By itself TCP sends again for a quarter of an hour before it believes
-that, and asks a silent connection first after two hours (tcp(7): `tcp_retries2`, `tcp_keepalive_time`); a
-server or a pooler that hangs while its machine goes on is never noticed.
+A machine that vanished sends nothing. By default TCP retransmits for a quarter of an hour before it gives up,
+and probes a silent connection only after two hours (tcp(7): `tcp_retries2`, `tcp_keepalive_time`); a server or
+a pooler that hangs on a running machine is never noticed.
 """
 
 from __future__ import annotations
@@ -19,76 +19,77 @@ if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
 
 CONNECT_S: Final = 10
-"""Seconds within which the server lets us in."""
+"""Seconds within which the server must accept a connection."""
 IDLE_S, PROBE_S, PROBES = 10, 5, 3
-"""A silent connection is probed after so many seconds, so far apart, so often."""
+"""A silent connection is probed after `IDLE_S` seconds, every `PROBE_S` seconds, `PROBES` times."""
 LOST_S: Final = IDLE_S + PROBE_S * PROBES
-"""Seconds after which, on either side, a machine that acknowledges nothing is taken for gone."""
-ANSWER_S: Final = 60.0
-"""Seconds of silence after which a statement is given up: longer than any of ours waits or works, but for
-this no machine must be gone."""
+"""Seconds after which either side considers a machine that acknowledges nothing as gone."""
+RESPONSE_TIMEOUT_S: Final = 60.0
+"""Seconds of silence after which a statement fails: longer than any of ours takes. This also notices a server that
+hangs.
+"""
 IDLE_TRANSACTION_S: Final = 60.0
-"""Seconds after which the server ends a transaction in which nothing is asked: a process that was stopped
-must not keep its locks."""
+"""Seconds after which the server ends an idle transaction: a stopped process must not keep its locks."""
 
 
 class TimeoutConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server says nothing for *response_timeout_s* to what it was asked."""
+    """A connection that is closed when the server is silent for *response_timeout_s* while a query runs."""
 
-    response_timeout_s: float = ANSWER_S
+    response_timeout_s: float = RESPONSE_TIMEOUT_S
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
-        """As psycopg waits: everything that is asked on an open connection comes through here."""
-        return super().wait(self._patiently(gen), *args, **kwargs)
+        """Wait as psycopg does; every query on an open connection calls this."""
+        return super().wait(self._with_deadline(gen), *args, **kwargs)
 
-    def _patiently(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
+    def _with_deadline(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
         deadline = monotonic() + self.response_timeout_s
         try:
-            wanted = next(gen)
+            settings = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield settings
                 if ready:
                     deadline = monotonic() + self.response_timeout_s
                 elif monotonic() >= deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has not answered for {self.response_timeout_s:g} s")
-                wanted = gen.send(ready)
+                    raise psycopg.OperationalError(f"the server has not responded for {self.response_timeout_s:g} s")
+                settings = gen.send(ready)
         except StopIteration as end:
             value: RV = end.value
             return value
 
 
-def arguments(at: URL) -> dict[str, Any]:
-    """Arguments of libpq for a connection to *at*; what the address says itself stands.
+def arguments(url: URL) -> dict[str, Any]:
+    """Arguments of libpq for a connection to *url*; those in the URL take precedence.
 
     libpq: "Parameter Key Words", `connect_timeout` to `tcp_user_timeout`.
     """
-    bounds = {
+    arguments_by_name = {
         "connect_timeout": CONNECT_S,
         "keepalives_idle": IDLE_S,
         "keepalives_interval": PROBE_S,
         "keepalives_count": PROBES,
         "tcp_user_timeout": LOST_S * 1000,  # ms
     }
-    return {name: value for name, value in bounds.items() if name not in at.query}
+    return {name: value for name, value in arguments_by_name.items() if name not in url.query}
 
 
 def set_up(engine: Engine, busy_s: float) -> None:
-    """Bound every connection that *engine* makes from now on; a writer waits for another at most *busy_s*."""
+    """Set timeouts on every connection of *engine* from now on; a writer waits for another at most *busy_s*."""
     event.listen(engine, "do_connect", _connect)
-    event.listen(engine, "connect", partial(_agree, busy_s))
+    event.listen(engine, "connect", partial(_set_server_timeouts, busy_s))
 
 
-def _connect(_dialect: object, _record: object, given: list[Any], named: dict[str, Any]) -> TimeoutConnection:
-    return TimeoutConnection.connect(*given, **named)
+def _connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> TimeoutConnection:
+    return TimeoutConnection.connect(*args, **kwargs)
 
 
-def _agree(busy_s: float, connection: TimeoutConnection, _record: object) -> None:
-    """Have the server keep its side: commits durable, no lock waited for or kept for ever.
+def _set_server_timeouts(busy_s: float, connection: TimeoutConnection, _record: object) -> None:
+    """Set the server's side: durable commits, bounded lock waits, bounded idle transactions.
 
-    Each has a value in which it is changed, `None` for any: what an operator set for this role stays.
+    Each parameter is set only if it has the given value before, `None` for any: what an operator set for this
+    role stays.
     """
-    wanted = (
+    settings = (
         ("synchronous_commit", "on", "off"),
         ("lock_timeout", f"{busy_s * 1000:.0f}ms", "0"),
         ("idle_in_transaction_session_timeout", f"{IDLE_TRANSACTION_S * 1000:.0f}ms", "0"),
@@ -100,6 +101,6 @@ def _agree(busy_s: float, connection: TimeoutConnection, _record: object) -> Non
     connection.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[], %s::text[]) "
         "AS wanted (name, value, changed) WHERE changed IS NULL OR current_setting(name) = changed",
-        [list(column) for column in zip(*wanted, strict=True)],
+        [list(column) for column in zip(*settings, strict=True)],
     )
     connection.commit()

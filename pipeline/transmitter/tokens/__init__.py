@@ -1,1 +1,1 @@
-"""What is said: from records in Kafka to signed tokens in the queues of streams."""
+"""Tokens: from Kafka records to signed tokens in the queues of streams."""

@@ -1,7 +1,7 @@
-"""From records to signed tokens in the queues of streams: what a batch of records says, in one transaction.
+"""Token builder: turns a batch of records into signed tokens in the queues of streams, in one transaction.
 
-What is read again makes nothing new: a token's id follows from what it tells, and one that is known is not
-even signed.
+Records that are read again make no new token, because a token's id is derived from its event; a known token is
+not even signed again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 log = logging.getLogger(__name__)
 
-_NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
-_MOST_TOLD: Final = 1000
-_NAME: Final = 64
-"""Characters of a tenant's name."""
+_COMMAND_TOPICS: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
+_MAX_WARNINGS: Final = 1000
+_MAX_TENANT_LENGTH: Final = 64
+"""Longest tenant name in a log message."""
 
 
 class DecodedRecord(NamedTuple):
-    """A record that could be read: its topic and its members."""
+    """A decoded record: its topic and its fields."""
 
     topic: str
     record: Mapping[str, Any]
@@ -45,30 +45,30 @@ class DecodedRecord(NamedTuple):
 
 @dataclass(slots=True)
 class BuildResult:
-    """What came of records. *rung*: streams with new tokens.
+    """The result of a batch. *stream_ids*: ids of streams with new tokens.
 
-    *happened* and *queued* count by event, *unsent* by reason (`metrics.SKIP_REASONS`), *commands* by what came of
-    them; *confirmed* has the seconds from each decision to the word that it is done.
+    *events* and *queued* count by event, *skipped* by reason (`metrics.SKIP_REASONS`), *commands* by what they
+    changed; *confirmed* has the seconds from each decision to its acknowledgement.
     """
 
-    rung: set[str] = field(default_factory=set)
-    happened: Counter[str] = field(default_factory=Counter)
+    stream_ids: set[str] = field(default_factory=set)
+    events: Counter[str] = field(default_factory=Counter)
     queued: Counter[str] = field(default_factory=Counter)
-    unsent: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     commands: Counter[str] = field(default_factory=Counter)
     confirmed: list[float] = field(default_factory=list)
 
 
 class _Draft(NamedTuple):
     stream: Stream
-    happening: SecurityEvent
+    security_event: SecurityEvent
     jti: str
 
 
 class TokenBuilder:
-    """Makes and keeps what is said; *subjects* names whom, in the name of *issuer*.
+    """Builds and queues tokens of *issuer*; *subjects* maps principals to subject identifiers.
 
-    With *tenancy* a stream is told of its own tenant or of nothing.
+    With *tenancy* a stream gets the events of its own tenant, or none.
     """
 
     def __init__(self, store: Store, signer: Signer, subjects: Subjects, issuer: str, *, tenancy: bool = False) -> None:
@@ -77,80 +77,85 @@ class TokenBuilder:
         self.subjects = subjects
         self.issuer = issuer
         self.tenancy = tenancy
-        self._namesakes = AmbiguousNames(subjects)
-        self._told: set[tuple[str, str, str]] = set()
+        self._ambiguous_names = AmbiguousNames(subjects)
+        self._warned: set[tuple[str, str, str]] = set()
 
-    def build(self, decoded_records: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
-        """Make of *heard*, in its order, the tokens of every stream; all of it is kept when this returns.
+    def build(self, records: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
+        """Queue the tokens of *records*, in order, for every stream; everything is stored when this returns.
 
-        Raises `StoreError`; then nothing was kept.
+        Raises `StoreError`; then nothing was stored.
         """
-        taken = BuildResult()
+        result = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            happenings, devices = _happenings(conn, decoded_records)
-            taken.happened.update(happening.event for happening in happenings)
-            claimed = list(self._claimed(conn, list_without_secrets(conn), happenings, now_ms, taken))
-        if claimed or devices or any(topic in _NOTED for topic, _ in decoded_records):
+            security_events, devices = _security_events(conn, records)
+            result.events.update(security_event.event for security_event in security_events)
+            claimed = list(self._with_claims(conn, list_without_secrets(conn), security_events, now_ms, result))
+        if claimed or devices or any(topic in _COMMAND_TOPICS for topic, _ in records):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
-                advisory_lock(conn, "records")  # two may lead for a moment: what the other wrote is seen
-                _put(conn, signed, now_ms, taken)
+                advisory_lock(conn, "records")  # two may lead for a moment: each sees what the other wrote
+                _put(conn, signed, now_ms, result)
                 device_compliance.remember(conn, devices)
-                _note(conn, decoded_records, now_ms, taken)
-        return taken
+                _record_commands(conn, records, now_ms, result)
+        return result
 
-    def build_stream_events(self, stream_id: str, happenings: Sequence[SecurityEvent], now_ms: int) -> BuildResult:
-        """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
-        taken = BuildResult()
+    def build_stream_events(self, stream_id: str, security_events: Sequence[SecurityEvent], now_ms: int) -> BuildResult:
+        """Queue tokens of *security_events* that come from no record, for one stream.
+
+        Raises `StoreError` as `build` does.
+        """
+        result = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            named = [stream for stream in list_without_secrets(conn) if stream.stream_id == stream_id]
-            claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
+            identified = [stream for stream in list_without_secrets(conn) if stream.stream_id == stream_id]
+            claimed = list(self._with_claims(conn, identified, security_events, now_ms, result))
         signed = self._signed(claimed)
         with self.store.begin() as conn:
-            _put(conn, signed, now_ms, taken)
-        return taken
+            _put(conn, signed, now_ms, result)
+        return result
 
     def overdue(self, now_ms: int) -> int:
-        """Call overdue the commands whose deadline has passed; return how many were not called so before."""
+        """Mark commands past their deadline as overdue; return how many are new."""
         with self.store.begin() as conn:
             return revocations.overdue(conn, now_ms)
 
-    def _claimed(
+    def _with_claims(
         self,
         conn: Connection,
         streams: Sequence[Stream],
-        happenings: Sequence[SecurityEvent],
+        security_events: Sequence[SecurityEvent],
         now_ms: int,
-        taken: BuildResult,
+        result: BuildResult,
     ) -> Iterator[tuple[_Draft, Claims]]:
-        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out.
+        """The tokens to sign: requested, not yet known, with a subject that has an identifier and was not removed.
 
-        A command and its reminders may be heard together: they make one token.
+        A command and its repetition may be in one batch: they make one token.
         """
-        drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
+        drafts = list(_drafts(streams, security_events, result, tenancy=self.tenancy))
         known = queue.known_jtis(conn, ((item.stream.stream_id, item.jti) for item in drafts))
         new: dict[tuple[str, str], _Draft] = {}
-        for this_draft in drafts:
-            if (name := (this_draft.stream.stream_id, this_draft.jti)) not in known:
-                new.setdefault(name, this_draft)
-        named = list(self._named(new.values(), now_ms, taken))
-        asked = [(draft.stream.stream_id, claims["sub_id"]) for draft, claims in named]
-        for (draft, claims), out in zip(named, excluded(conn, asked), strict=True):
-            if out:
-                taken.unsent["excluded"] += 1
+        for draft in drafts:
+            if (name := (draft.stream.stream_id, draft.jti)) not in known:
+                new.setdefault(name, draft)
+        identified = list(self._with_identifiers(new.values(), now_ms, result))
+        subjects_of_streams = [(draft.stream.stream_id, claims["sub_id"]) for draft, claims in identified]
+        for (draft, claims), is_excluded in zip(identified, excluded(conn, subjects_of_streams), strict=True):
+            if is_excluded:
+                result.skipped["excluded"] += 1
             else:
-                self._namesakes.look(draft.happening.subject, draft.stream)
+                self._ambiguous_names.check(draft.security_event.subject, draft.stream)
                 yield draft, claims
 
-    def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: BuildResult) -> Iterator[tuple[_Draft, Claims]]:
+    def _with_identifiers(
+        self, drafts: Iterable[_Draft], now_ms: int, result: BuildResult
+    ) -> Iterator[tuple[_Draft, Claims]]:
         for draft in drafts:
-            stream, happening, _ = draft
-            claims = claims_of(happening, stream, self.subjects, self.issuer, now_ms)
+            stream, security_event, _ = draft
+            claims = claims_of(security_event, stream, self.subjects, self.issuer, now_ms)
             if claims is None:
-                taken.unsent["unnamed"] += 1
-                self._tell_unnamed(stream, happening)
+                result.skipped["unnamed"] += 1
+                self._warn_unidentified(stream, security_event)
             else:
                 yield draft, claims
 
@@ -160,50 +165,55 @@ class TokenBuilder:
             SignedToken(
                 stream_id=draft.stream.stream_id,
                 jti=draft.jti,
-                lane=lane_of(draft.happening.subject),
-                event=draft.happening.event,
+                lane=lane_of(draft.security_event.subject),
+                event=draft.security_event.event,
                 kid=kid,
                 jwt=jwt,
-                txn=draft.happening.txn,
-                revocation_id=draft.happening.revocation_id,
+                txn=draft.security_event.txn,
+                revocation_id=draft.security_event.revocation_id,
             )
             for (draft, _), (kid, jwt) in zip(claimed, signed, strict=True)
         ]
 
-    def _tell_unnamed(self, stream: Stream, happening: SecurityEvent) -> None:
-        """Say it once for a stream, tenant and event, and name nobody: a log is kept by others."""
-        row = (stream.stream_id, happening.subject.tenant, happening.event)
-        if row in self._told or len(self._told) >= _MOST_TOLD:
+    def _warn_unidentified(self, stream: Stream, security_event: SecurityEvent) -> None:
+        """Warn once per stream, tenant and event, without the principal's name, because others read the log."""
+        row = (stream.stream_id, security_event.subject.tenant, security_event.event)
+        if row in self._warned or len(self._warned) >= _MAX_WARNINGS:
             return
-        self._told.add(row)
+        self._warned.add(row)
         log.warning(
-            "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
-            "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
-            "pseudonyms, only complex subjects are named, by their session",
-            *(stream.stream_id, happening.event, clean(happening.subject.tenant, _NAME), stream.subject_form),
+            "stream %s does not get every %s in tenant %s: a principal has no identifier of format %s there. Add "
+            "it to the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions contain pseudonyms, "
+            "only complex subjects have identifiers, by their session",
+            *(
+                stream.stream_id,
+                security_event.event,
+                clean(security_event.subject.tenant, _MAX_TENANT_LENGTH),
+                stream.subject_form,
+            ),
         )
 
 
-def _happenings(
-    conn: Connection, decoded_records: Iterable[DecodedRecord]
+def _security_events(
+    conn: Connection, records: Iterable[DecodedRecord]
 ) -> tuple[list[SecurityEvent], dict[device_compliance.Key, device_compliance.Device]]:
-    """All that *heard* says, in its order, and the devices that are other than before."""
-    decoded_records = list(decoded_records)
-    decisions = [record for topic, record in decoded_records if topic == SESSION_RISK]
+    """Return the events of *records*, in order, and the devices whose state changed."""
+    records = list(records)
+    decisions = [record for topic, record in records if topic == SESSION_RISK]
     known = device_compliance.known(
         conn, {_device(decision) for decision in decisions if decision["device_id"] is not None}
     )
     changed: dict[device_compliance.Key, device_compliance.Device] = {}
-    happenings: list[SecurityEvent] = []
-    for topic, record in decoded_records:
-        happenings += events_of_record(topic, record)
+    security_events: list[SecurityEvent] = []
+    for topic, record in records:
+        security_events += events_of_record(topic, record)
         if topic == SESSION_RISK and record["device_id"] is not None:
             key = _device(record)
-            device, news = device_compliance.apply_decision(record, changed.get(key) or known.get(key))
-            happenings += news
+            device, change_events = device_compliance.apply_decision(record, changed.get(key) or known.get(key))
+            security_events += change_events
             if device is not None:
                 changed[key] = device
-    return happenings, changed
+    return security_events, changed
 
 
 def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
@@ -211,36 +221,38 @@ def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
 
 
 def _drafts(
-    streams: Sequence[Stream], happenings: Iterable[SecurityEvent], taken: BuildResult, *, tenancy: bool
+    streams: Sequence[Stream], security_events: Iterable[SecurityEvent], result: BuildResult, *, tenancy: bool
 ) -> Iterator[_Draft]:
-    for happening in happenings:
+    for security_event in security_events:
         for stream in streams:
-            reason = skip_reason(stream, happening, tenancy=tenancy)
+            reason = skip_reason(stream, security_event, tenancy=tenancy)
             if reason is not None:
-                taken.unsent[reason] += 1
+                result.skipped[reason] += 1
             else:
-                yield _Draft(stream, happening, jti_of(happening.cause, stream.stream_id, happening.event))
+                yield _Draft(
+                    stream, security_event, jti_of(security_event.cause, stream.stream_id, security_event.event)
+                )
 
 
-def _put(conn: Connection, signed: Sequence[SignedToken], now_ms: int, taken: BuildResult) -> None:
-    """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    living = lock_active(conn, {this_signed.stream_id for this_signed in signed})
-    tokens = [this_signed for this_signed in signed if this_signed.stream_id in living]
+def _put(conn: Connection, signed: Sequence[SignedToken], now_ms: int, result: BuildResult) -> None:
+    """Queue *signed*, except for streams that were removed or disabled meanwhile."""
+    active = lock_active(conn, {token.stream_id for token in signed})
+    tokens = [token for token in signed if token.stream_id in active]
     if gone := len(signed) - len(tokens):
-        taken.unsent["gone"] += gone
+        result.skipped["gone"] += gone
     queue.put(conn, tokens, now_ms)
-    taken.queued.update(token.event for token in tokens)
-    taken.rung.update(token.stream_id for token in tokens)
+    result.queued.update(token.event for token in tokens)
+    result.stream_ids.update(token.stream_id for token in tokens)
 
 
-def _note(conn: Connection, decoded_records: Sequence[DecodedRecord], now_ms: int, taken: BuildResult) -> None:
-    commands = [record for topic, record in decoded_records if topic == SESSION_REVOCATIONS]
+def _record_commands(conn: Connection, records: Sequence[DecodedRecord], now_ms: int, result: BuildResult) -> None:
+    commands = [record for topic, record in records if topic == SESSION_REVOCATIONS]
     recorded = revocations.record(conn, commands)
-    taken.commands.update(recorded)
-    again = [fields["revocation_id"] for fields, what in zip(commands, recorded, strict=True) if what == "resent"]
-    taken.rung |= dead_letters.requeue_resent(conn, again, now_ms)
-    acks = [record for topic, record in decoded_records if topic == REVOCATION_ACKS]
-    for answer in revocations.confirm(conn, acks):
-        taken.commands[answer.what] += 1
-        if answer.seconds is not None:
-            taken.confirmed.append(answer.seconds)
+    result.commands.update(recorded)
+    resent = [fields["revocation_id"] for fields, state in zip(commands, recorded, strict=True) if state == "resent"]
+    result.stream_ids |= dead_letters.requeue_resent(conn, resent, now_ms)
+    acks = [record for topic, record in records if topic == REVOCATION_ACKS]
+    for ack in revocations.confirm(conn, acks):
+        result.commands[ack.what] += 1
+        if ack.seconds is not None:
+            result.confirmed.append(ack.seconds)

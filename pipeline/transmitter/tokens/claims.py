@@ -1,4 +1,4 @@
-"""What stands in a token: the claims of RFC 8417 §2.2 as SSF 1.0 §4 and CAEP 1.0 §2 narrow them."""
+"""Claims of a token: RFC 8417 §2.2 as SSF 1.0 §4 and CAEP 1.0 §2 restrict it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,58 @@ from pipeline.transmitter.tokens.subjects import Subjects
 Claims = dict[str, Any]
 
 CONTROL_LANE: Final = "stream"
-"""What is about the stream itself goes out in the order of its making, beside all that is about subjects."""
+"""Events about the stream itself are sent in the order they were made, independently of all subjects."""
 
 
 def jti_of(cause: str, stream_id: str, event: str) -> str:
-    """The token's id: the same cause makes the same token for a stream, however often it is heard."""
+    """The token's id: the same cause gives the same token for a stream, however often its record is read."""
     return stable_id(cause, stream_id, event)
 
 
 def lane_of(subject: Subject) -> str:
-    """What is about one principal leaves in order; of one unknown, what is about its session or device."""
-    for kind, name in (("p", subject.principal_id), ("s", subject.session_id), ("d", subject.device_id)):
+    """The ordering key: the principal, or the session or device if the principal is unknown.
+
+    Tokens with one ordering key keep their order.
+    """
+    for prefix, name in (("p", subject.principal_id), ("s", subject.session_id), ("d", subject.device_id)):
         if name is not None:
-            return stable_id(subject.tenant, kind, name)
+            return stable_id(subject.tenant, prefix, name)
     return stable_id(subject.tenant)
 
 
 _PRINCIPAL: Final = "principal"
 _NARROWEST: Final = (("session", "SESSION"), ("device", "DEVICE"))
-"""Of a complex subject, members that narrow it down to less than a user; what the principal is then."""
+"""Fields of a complex subject that narrow it down to less than a user, and the `principal` value for them."""
 
 
 def principal_of(subject: Mapping[str, Any]) -> str:
-    """CAEP 1.0 §3.8.1 `principal`: which kind of principal *subject*, as `subjects` makes it, is.
+    """CAEP 1.0 §3.8.1 `principal`: the kind of principal that *subject*, as made by `subjects`, identifies.
 
-    A simple one names a user, whatever was seen of a session: a receiver is told of the user.
+    A simple subject identifies a user, even if the event is about a session: the receiver learns about the
+    user.
     """
-    return next((kind for member, kind in _NARROWEST if member in subject), "USER")
+    return next((prefix for member, prefix in _NARROWEST if member in subject), "USER")
 
 
-def claims_of(happening: SecurityEvent, stream: Stream, subjects: Subjects, issuer: str, now_ms: int) -> Claims | None:
-    """The claims of the token that tells *stream* of *happening*; `None` where it cannot name the subject.
+def claims_of(
+    security_event: SecurityEvent, stream: Stream, subjects: Subjects, issuer: str, now_ms: int
+) -> Claims | None:
+    """The claims of the token of *security_event* for *stream*; `None` if its subject has no identifier there.
 
-    Times on the wire are whole seconds. `sub` and `exp` are not there (SSF 1.0 §4.1.2, §4.1.7).
+    Times are whole seconds. `sub` and `exp` are absent (SSF 1.0 §4.1.2, §4.1.7).
     """
-    subject = subjects.identify(happening.subject, stream, issuer)
+    subject = subjects.identify(security_event.subject, stream, issuer)
     if subject is None:
         return None
-    row = EVENTS[happening.event]
-    payload = _for_stream(happening.payload, stream)
+    row = EVENTS[security_event.event]
+    payload = _for_stream(security_event.payload, stream)
     if _PRINCIPAL in row.required:
         payload[_PRINCIPAL] = principal_of(subject)
-    payload["event_timestamp"] = happening.at // 1000
+    payload["event_timestamp"] = security_event.at // 1000
     if stream.subject_in_event:  # SSF 1.0 §3.1.1: beside sub_id, for event types older than it
         payload["subject"] = subject
-    jti = jti_of(happening.cause, stream.stream_id, happening.event)
-    txn = happening.txn or happening.cause
+    jti = jti_of(security_event.cause, stream.stream_id, security_event.event)
+    txn = security_event.txn or security_event.cause
     return envelope(issuer, stream.aud, jti, now_ms, txn, subject, {row.uri: payload})
 
 
@@ -84,7 +90,7 @@ def envelope(
 
 
 def _for_stream(payload: Mapping[str, Any], stream: Stream) -> dict[str, Any]:
-    """*payload* less what is personal; a stream that takes that has it in its administrators' reason."""
+    """*payload* without personal data; a stream that accepts it gets it in `reason_admin`."""
     fields = {name: value for name, value in payload.items() if name != DETAILS}
     if stream.personal_data and DETAILS in payload:
         reason = fields["reason_admin"]

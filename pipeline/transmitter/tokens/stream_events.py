@@ -1,7 +1,7 @@
-"""Words of a stream about itself that go out although it is paused or disabled: `stream-updated`.
+"""Events about a stream itself: verification and stream-updated (SSF 1.0 §8.1.4, §8.1.5).
 
-SSF 1.0 §8.1.5: a transmitter that pauses or disables a stream says so before it stops. Where its operator
-does, the word is put into the queue together with the status, and is all that leaves the stream then.
+A transmitter that pauses or disables a stream sends stream-updated before it stops. If the operator changes the
+status, the event is queued together with the status, and is the only one that leaves the stream then.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pipeline.transmitter.store.tables import QUEUED, sets
 from pipeline.transmitter.tokens.claims import CONTROL_LANE, envelope, jti_of
 
 _VERIFICATION: Final = "verification"
-_STREAM_UPDATED: Final = "stream-updated"
+EVENT: Final = "stream-updated"
 
 
 class TokenSigner(Protocol):
-    """What signs: `signing.Signer` does."""
+    """Signs claims, as `signing_keys.Signer` does."""
 
     def sign(self, claims: Mapping[str, Any], /) -> tuple[str, str]:
-        """The id of the key, and the token in compact form."""
+        """The key id and the token in compact form."""
 
 
 def verification(stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, state: str | None) -> SignedToken:
-    """The answer to a request for verification, with its *state*; of `None` the transmitter asks itself."""
+    """The verification event, with the *state* of the request; `None` if the transmitter sends it unasked."""
     payload = {} if state is None else {"state": state}
     return _signed(_VERIFICATION, stream, issuer, signer, now_ms, payload)
 
@@ -39,9 +39,9 @@ def verification(stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, 
 def stream_updated(
     stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, status: Status, reason: str | None = None
 ) -> SignedToken:
-    """The word that the transmitter has changed the status: queued before it stops, or after it goes on."""
+    """The event about a changed status: queued before the stream stops, or after it is enabled again."""
     payload = {"status": status} if reason is None else {"status": status, "reason": reason}
-    return _signed(_STREAM_UPDATED, stream, issuer, signer, now_ms, payload)
+    return _signed(EVENT, stream, issuer, signer, now_ms, payload)
 
 
 def _signed(
@@ -55,42 +55,41 @@ def _signed(
     return SignedToken(stream.stream_id, jti, stable_id(CONTROL_LANE, stream.stream_id), event, kid, jwt, cause)
 
 
-EVENT: Final = "stream-updated"
-
-
-def first(conn: Connection, stream_id: str, now_ms: int) -> list[QueuedToken]:
-    """Return the oldest announcement of a stream that waits, if it is due: they go out in their order."""
+def first_due(conn: Connection, stream_id: str, now_ms: int) -> list[QueuedToken]:
+    """Return the oldest waiting stream-updated if it is due: they are sent in their order."""
     oldest = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
     found = [queued(row) for row in conn.execute(oldest.order_by(sets.c.seq).limit(1))]
-    return [this_queued for this_queued in found if this_queued.due_at <= now_ms]
+    return [token for token in found if token.due_at <= now_ms]
 
 
 def announcements(conn: Connection, stream_id: str, after_ms: int) -> tuple[tuple[str, int], ...]:
-    """Return state and time (ms) of each announcement made after *after_ms*, the oldest first."""
-    made = (
+    """Return state and time (ms) of each stream-updated made after *after_ms*, the oldest first."""
+    query = (
         select(sets.c.state, sets.c.created_at)
         .where(sets.c.stream_id == stream_id, sets.c.event == EVENT, sets.c.created_at > after_ms)
         .order_by(sets.c.seq)
     )
-    return tuple((row.state, row.created_at) for row in conn.execute(made))
+    return tuple((row.state, row.created_at) for row in conn.execute(query))
 
 
 @dataclass(frozen=True, slots=True)
 class Announcer:
-    """Speaks as the transmitter *issuer* of the status of streams."""
+    """Queues stream-updated events of the transmitter *issuer*."""
 
     issuer: str
     signer: Signer
 
-    def say(self, conn: Connection, stream: Stream, status: Status, reason: str | None, now_ms: int) -> None:
-        """Put into the queue of *stream* that it has *status*, or soon will; *conn* writes."""
+    def announce(self, conn: Connection, stream: Stream, status: Status, reason: str | None, now_ms: int) -> None:
+        """Queue a stream-updated event: *stream* has *status*, or soon will; *conn* writes."""
         self.signer.refresh(conn)
-        word = stream_updated(stream, self.issuer, self.signer, now_ms, status, reason)
-        put(conn, [word], now_ms)
+        token = stream_updated(stream, self.issuer, self.signer, now_ms, status, reason)
+        put(conn, [token], now_ms)
 
-    def changed(self, conn: Connection, before: Iterable[Stream], after: Iterable[Stream], now_ms: int) -> None:
-        """Say it of the streams whose status is another after than before: their operator changed it."""
-        was = {this_stream.stream_id: this_stream.status for this_stream in before}
+    def announce_changes(
+        self, conn: Connection, before: Iterable[Stream], after: Iterable[Stream], now_ms: int
+    ) -> None:
+        """Queue stream-updated for each stream whose status differs from before: the operator changed it."""
+        old_status = {stream.stream_id: stream.status for stream in before}
         for stream in after:
-            if stream.status != was.get(stream.stream_id, stream.status):
-                self.say(conn, stream, stream.status, stream.status_reason, now_ms)
+            if stream.status != old_status.get(stream.stream_id, stream.status):
+                self.announce(conn, stream, stream.status, stream.status_reason, now_ms)

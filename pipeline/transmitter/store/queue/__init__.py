@@ -1,4 +1,4 @@
-"""The queue of each stream, as the rest uses it: what waits, what is polled, what is dead."""
+"""Queues of the streams: waiting tokens, polled tokens and dead letters."""
 
 from pipeline.transmitter.store.queue.dead_letters import (
     DeadLetter,
