@@ -75,13 +75,8 @@ def clock() -> int:
 def run(components: TransmitterComponents, listener: socket.socket) -> int:
     """Transmit, serving HTTP on socket *listener*, until SIGTERM, SIGINT or a failure; return the exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
-<<<<<<< HEAD
     tune_garbage_collection()
-    return asyncio.run(_run(means, at))
-=======
-    search_seldom()
     return asyncio.run(_run(components, listener))
->>>>>>> b81e849 (The transmitter and the settings are described in plain English: messages, docstrings, names and the settings page)
 
 
 async def _run(components: TransmitterComponents, listener: socket.socket) -> int:

@@ -50,27 +50,15 @@ def start(settings: Settings, transmitter_settings: TransmitterSettings) -> int:
         raise SettingsError(
             "SESSION_RISK_EMBEDDED: the embedded broker is inside another process; name a broker in SESSION_RISK_BROKER"
         )
-<<<<<<< HEAD
     process_setup.configure_logging(settings.log_level)
     exit_on_sigterm()
-    check_certificate(own)
-    connection = Connection.of(settings)
-    look(connection, settings.partitions, own.group)
-    process_setup.log_kafka_client()
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its coming and going is told by whoever has it
-    with listen(own) as at, _measured(settings, own) as shown:
-        means = prepare(connection, limits_of(settings, from_topics=True), own, shown)
-=======
-    process_setup.begin(settings.log_level)
-    end_if_told()
     check_certificate(transmitter_settings)
     connection = Connection.of(settings)
     check_kafka(connection, settings.partitions, transmitter_settings.group)
-    process_setup.hear_of_kafka()
+    process_setup.log_kafka_client()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # start and end are logged by this process
     with listen(transmitter_settings) as listener, _served_metrics(settings, transmitter_settings) as metrics:
         components = prepare(connection, limits_of(settings, from_topics=True), transmitter_settings, metrics)
->>>>>>> b81e849 (The transmitter and the settings are described in plain English: messages, docstrings, names and the settings page)
         try:
             logger.info(
                 "issuer %s listens on %s:%d, %s",

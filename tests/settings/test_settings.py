@@ -99,7 +99,8 @@ REFUSED = {
         "=/no/such: there is no such folder (Folder with one model per sub-folder; by default the included models)"
     ),
     ("SESSION_RISK_MODE", "off"): (
-        "=off: should be 'enforce' or 'observe' (`observe` reports decisions without acting on them; by default the policy's mode)"
+        "=off: should be 'enforce' or 'observe' "
+        "(`observe` reports decisions without acting on them; by default the policy's mode)"
     ),
     ("SESSION_RISK_SECURITY_PROTOCOL", "SASL_SSL"): (
         "=SASL_SSL needs SESSION_RISK_SASL_USERNAME and SESSION_RISK_SASL_PASSWORD"
@@ -108,7 +109,9 @@ REFUSED = {
     ("SESSION_RISK_BROKERS", "kafka:9092"): ": no such setting; is SESSION_RISK_BROKER meant?",
     ("SESSION_RISK_ZZZ", "1"): ": no such setting",
     (f"{TRANSMITTER}PORT", "0"): "=0: should be greater than or equal to 1 (Port to listen on)",
-    (f"{TRANSMITTER}RSA_BITS", "1024"): ("=1024: should be greater than or equal to 2048 (Length of new RSA keys in bits)"),
+    (f"{TRANSMITTER}RSA_BITS", "1024"): (
+        "=1024: should be greater than or equal to 2048 (Length of new RSA keys in bits)"
+    ),
     (f"{TRANSMITTER}ISSUER", "http://risk.example"): "=http://risk.example: must be https (SSF 1.0 §7.1)",
     (f"{TRANSMITTER}ISSUER", "https://me:sesame@risk.example"): (
         f": must name a host, without user and password {_ISSUER}"
@@ -128,11 +131,16 @@ REFUSED = {
         f"=::/0: trusting every address would let anyone forge the client address {_PROXIES}"
     ),
     (f"{TRANSMITTER}STREAMS_FILE", "/no/such.toml"): (
-        "=/no/such.toml: there is no such file (TOML file of declared streams, for receivers that cannot create their own)"
+        "=/no/such.toml: there is no such file "
+        "(TOML file of declared streams, for receivers that cannot create their own)"
     ),
     (f"{TRANSMITTER}TLS_CERT_FILE", __file__): f" and {TRANSMITTER}TLS_KEY_FILE belong together; set both",
-    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_JWKS_URL: the URL of its JWK Set"),
-    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_ISSUER: the issuer of these keys"),
+    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (
+        f" needs {TRANSMITTER}TOKEN_JWKS_URL: the URL of its JWK Set"
+    ),
+    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (
+        f" needs {TRANSMITTER}TOKEN_ISSUER: the issuer of these keys"
+    ),
     (f"{TRANSMITTER}PUSH_BACKOFF_S", "400"): (f"=400.0: must not be longer than {TRANSMITTER}PUSH_BACKOFF_MAX_S=300.0"),
     (f"{TRANSMITTER}ISSUERS", "x"): f": no such setting; is {TRANSMITTER}ISSUER meant?",
 }

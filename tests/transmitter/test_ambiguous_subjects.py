@@ -70,7 +70,7 @@ def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_o
 
     names = [subjects.identify(named_subject, stream_read, "https://us.example") for named_subject in people]
     assert (names[0] is not None and names[0] == names[2]) is alike
-    assert [message.split(" by names")[0] for message in caplog.messages] == [
+    assert [message.split(" under identifiers")[0] for message in caplog.messages] == [
         f"receiver {AUD} gets principals of the tenants acme and globex"
     ] * alike
 

@@ -119,7 +119,7 @@ class PushDelivery:
         A disabled stream is included while its stream-updated waits.
         """
         has_waiting = exists().where(sets.c.stream_id == streams.c.stream_id, sets.c.state == "queued")
-        query = select(streams.c.stream_id, has_waiting.label("waits")).where(
+        query = select(streams.c.stream_id, has_waiting.label("has_waiting")).where(
             streams.c.method == PUSH, or_(streams.c.status != "disabled", has_waiting)
         )
         with self._resources.store.read() as conn:
