@@ -52,9 +52,9 @@ def test_a_client_is_given_a_tenant_another_and_every_one_again(here: Store) -> 
     done = [_run("tenant", "me", which) for which in ("acme", "globex", "--every")]
 
     assert [(result.exit_code, result.output) for result in done] == [
-        (0, "me hears of acme from now on\n"),
-        (0, "me hears of globex from now on\n"),
-        (0, "me hears of every tenant from now on\n"),
+        (0, "me gets events of acme from now on\n"),
+        (0, "me gets events of globex from now on\n"),
+        (0, "me gets events of every tenant from now on\n"),
     ]
     assert _listed() == {"me": None}
 
@@ -64,7 +64,7 @@ def test_with_tenancy_none_is_none(here: Store) -> None:
     taken = _run("tenant", "me", "--every", env=STRANGERS).stdout
 
     assert added.splitlines()[-1].split() == ["tenant", "no", "tenant"]
-    assert taken == "me hears of no tenant from now on\n"
+    assert taken == "me gets events of no tenant from now on\n"
 
 
 @pytest.mark.parametrize("which", [[], ["acme", "--every"]], ids=["neither", "both"])
@@ -97,7 +97,7 @@ def test_a_receiver_of_an_outside_server_is_given_a_tenant_before_it_comes(here:
     with here.begin() as conn:
         found = receivers.ensure(conn, "auth0|sub:1", "auth0|sub:1", ["ssf.read"], NOW)
 
-    assert (done.exit_code, done.output) == (0, "auth0|sub:1 hears of acme from now on\n")
+    assert (done.exit_code, done.output) == (0, "auth0|sub:1 gets events of acme from now on\n")
     both = frozenset({"ssf.read", "ssf.manage"})
     known = Receiver("auth0|sub:1", "auth0|sub:1", both, found.created_at, outside=True, tenant="acme")
     assert found == known

@@ -63,7 +63,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.clients = ClientAuthenticator(services, limits)
-    app.state.pulse = StoreHealth(services)
+    app.state.store_health = StoreHealth(services)
     _add_error_handlers(app)
     _add_routes(app, addresses, built_in=is_authorization_server)
     describe(app, settings)

@@ -1,4 +1,11 @@
-"""Access tokens of an external authorization server: JWTs verified with its JWK Set (RFC 9068, RFC 8725)."""
+"""Access tokens of an external authorization server: JWTs verified with its JWK Set (RFC 9068, RFC 8725).
+
+PyJWT's `PyJWKClient` (2.15) does not replace `JwksCache`: it fetches the keys anew for every token with an
+unknown key id, so that anyone can make us flood the authorization server
+(`test_keys_are_fetched_once_and_an_unknown_one_is_looked_for_once_in_a_while`). It also rejects valid tokens as
+soon as a refresh fails, raises `JSONDecodeError` for a broken JWK Set and reads responses of any length
+(`test_while_no_keys_can_be_had_known_ones_are_good_for_an_hour`).
+"""
 
 from __future__ import annotations
 

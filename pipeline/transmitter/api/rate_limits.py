@@ -1,4 +1,10 @@
-"""Rate limits and size limits of the API, and the audit log's bounds: no caller takes more than its share."""
+"""Rate limits and size limits of the API, and the audit log's bounds: no caller takes more than its share.
+
+The library `limits` (5.8, in memory) does not replace `RateLimiter`: it has no token bucket, cannot undo a
+count, as a verified client secret needs, and reads the wall clock itself. It also stored all of 50,000 names
+asked once, where `test_of_too_many_names_the_longest_silent_is_forgotten` demands a bound: a flood from many
+addresses would fill the memory.
+"""
 
 from __future__ import annotations
 
