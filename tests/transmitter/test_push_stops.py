@@ -140,7 +140,7 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert [record.getMessage() for record in caplog.records if record.name.endswith(".push_stream")] == [
         'dry run: stream s-1 would get session-revoked {"jti":"s-1.a.1","lane":"a","number":1}',
         (
-            "stream s-1: token s-1.a.1 (session-revoked), try 1: dead, dry_run: "
+            "stream s-1: token s-1.a.1 (session-revoked), attempt 1: dead, dry_run: "
             "not sent: this transmitter is in a dry run"
         ),
     ]
