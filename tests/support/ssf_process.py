@@ -114,7 +114,7 @@ def resolve(host: Any, *arguments: Any, **named: Any) -> Any:
 def main() -> int:
     """Put the stand-ins in their places, and transmit."""
     for module, name, stand_in in (
-        (startup, "look", lambda *_: None),
+        (startup, "check_kafka", lambda *_: None),
         (consumer, "group_reader", read_standard_input),
         (process, "AckProducer", Nowhere),
         (socket, "getaddrinfo", resolve),

@@ -127,8 +127,8 @@ def test_in_a_complex_subject_an_address_names_the_user_only_where_personal_data
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[[principals]]\nsub = '{name}'", "principals.1.sub: {name} is not known; write {tenant} or"),
-        ("[[principals]]\nsub = '{principal.x}'", "principals.1.sub: {principal.x} is not known"),
+        ("[[principals]]\nsub = '{name}'", "principals.1.sub: {name} is unknown; write {tenant} or"),
+        ("[[principals]]\nsub = '{principal.x}'", "principals.1.sub: {principal.x} is unknown"),
         ("[[principals]]\nsub = '{'", "principals.1.sub: "),
         ("[[principals]]\nmatch = '('", "principals.1.match: not a regular expression"),
         ("[[principals]]\nmail = 'x'", "principals.1.mail: Extra inputs are not permitted"),

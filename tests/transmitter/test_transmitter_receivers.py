@@ -96,7 +96,7 @@ def test_a_name_is_given_once_also_after_it_was_revoked(store: Store) -> None:
         _add(store)
     with store.begin() as conn:
         receivers.revoke(conn, "me", NOW)
-    with pytest.raises(BadReceiverError, match="take another"):
+    with pytest.raises(BadReceiverError, match="choose another"):
         _add(store)
 
 
