@@ -117,7 +117,6 @@ def test_a_missing_store_is_not_created(database: Path) -> None:
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr == (
-        f"session-risk: {database}: there is no store of a transmitter here; name it in "
-        "SESSION_RISK_TRANSMITTER_DATABASE\n"
+        f"session-risk: {database}: there is no transmitter store here; set SESSION_RISK_TRANSMITTER_DATABASE\n"
     )
     assert not database.exists()

@@ -72,7 +72,7 @@ def test_records_become_tokens_the_streams_are_rung_for_and_a_successor_goes_on(
         async with listening(connection, made) as other:
             await other.until(lambda: other.counted("commands_total", state="confirmed") == 1, "the word")
             assert other.counted("records_total", topic=SESSION_REVOCATIONS) == 0
-            assert other.counted("confirmations_total", call_with_timeout="yes") == 1
+            assert other.counted("confirmations_total", in_time="yes") == 1
             assert other.counted("confirmation_seconds_sum") == 2.0
 
     run(story())

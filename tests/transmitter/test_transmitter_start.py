@@ -199,6 +199,6 @@ def test_streams_that_are_told_of_nothing_are_named_once_at_the_start(
 
     done = start(SESSION_RISK_TENANCY=tenancy, **{f"{OWN}STREAMS_FILE": str(path)})
 
-    lines = [message for message in caplog.messages if "a stream without a tenant is told of nothing" in message]
+    lines = [message for message in caplog.messages if "a stream without a tenant gets no events" in message]
     assert (done.exit_code, len(lines)) == (42, warned)
     assert all(": declared-mine. " in name for name in lines)
