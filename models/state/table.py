@@ -18,7 +18,7 @@ from models.features.decayed_counters import LONG, SHORT
 from models.features.volumes import VOLUMES
 from models.hash_index import RowIndex
 
-HAS_CASE, REVOKED, ENDED = 1, 2, 4
+HAS_RISK_STATE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
 
 Rows = NDArray[Any]

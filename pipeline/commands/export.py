@@ -93,7 +93,7 @@ def command(
             for value in found.vectors:
                 exporter.take(value)
     if low_share is None:
-        for sentence in _assumed(exporter, active.judge.policy):
+        for sentence in _assumed(exporter, active.engine.policy):
             click.echo(f"session-risk: {sentence}", err=True)
     _report(exporter, found, out, as_json=as_json)
 
@@ -106,7 +106,7 @@ def _open(
     settings = load()
     active = ActiveConfig(detector=_model(settings))
     active.use_policy(read_policy(settings.policy_file))
-    share = active.judge.policy.low_features_share if low_share is None else low_share
+    share = active.engine.policy.low_features_share if low_share is None else low_share
     if source is None:
         with in_kafka(settings, share) as found:
             yield found, active

@@ -124,7 +124,7 @@ class ActiveConfig:
     A change takes effect by assignment to one of the fields: every chunk is processed with one value of each.
     """
 
-    judge: PolicyEngine = field(default_factory=lambda: PolicyEngine(Policy()))
+    engine: PolicyEngine = field(default_factory=lambda: PolicyEngine(Policy()))
     detector: Detector = field(default_factory=NoDetector)
     challengers: tuple[Challenger, ...] = ()
     drift: LiveDrift | None = None
@@ -132,7 +132,7 @@ class ActiveConfig:
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""
-        self.judge = PolicyEngine(policy)
+        self.engine = PolicyEngine(policy)
 
     def use_model(self, detector: Detector, roles: Roles | None) -> None:
         """Score by *detector*, and compare sessions with *roles*, from the next chunk on."""

@@ -144,7 +144,7 @@ class ConfigReloader:
     @property
     def policy(self) -> Policy:
         """The policy in force, with the mode in force."""
-        return self.active.judge.policy
+        return self.active.engine.policy
 
     def check(self) -> None:
         """Read the policy file again if it changed, and every model that could not be used if its files changed.
@@ -250,5 +250,5 @@ class ConfigReloader:
         ordered_mode = setting_mode[-1]["mode"] if setting_mode else None
         mode = ordered_mode or self._initial.mode or self._policy.mode
         policy = self._policy if mode == self._policy.mode else self._policy.model_copy(update={"mode": mode})
-        if policy != self.active.judge.policy:
+        if policy != self.active.engine.policy:
             self.active.use_policy(policy)

@@ -1,4 +1,4 @@
-"""Attempts to authenticate, told to the network they came from."""
+"""Messages from sessions to contexts: attempts to authenticate for networks, names used for principals."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ GRANTING: Final = ("sign_in", "token_issued", "token_exchanged")
 
 
 def used_names(event: Mapping[str, Any], *, modelled: bool = True) -> list[str]:
-    """The names that an auth event grants, or that a call uses which the fold found to reach for more.
+    """The scopes that an auth event grants, or the scope, operation and tool of a call that reaches for more.
 
-    *heard*: whether the model knows the call.
+    *modelled*: whether the model knows the call.
     """
     if event["type"] == "auth.event":
         granted = event["scopes"] if event["action"] in GRANTING else None
         return [f"scope:{scope}" for scope in granted or ()]
-    list_read = []
+    names = []
     if event["scope"] is not None:
-        list_read.append(f"scope:{event['scope']}")
+        names.append(f"scope:{event['scope']}")
     sensitive = is_guarded(event["operation"], event["sensitivity"])
     with_tool = event["tool"] is not None and event["principal_kind"] == "agent"
     if sensitive:
-        list_read.append(f"operation:{event['operation']}")
+        names.append(f"operation:{event['operation']}")
     if with_tool:
-        list_read.append(f"tool:{event['tool']}")
+        names.append(f"tool:{event['tool']}")
     if (sensitive or with_tool) and not modelled:
-        list_read.append(f"unheard:{event['operation']}")
-    return list_read
+        names.append(f"unheard:{event['operation']}")
+    return names
 
 
-TOLD: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied", "mfa_failed"})
-"""What shows whether somebody got in or did not; everything else happens to those who are in."""
+ATTEMPTS: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied", "mfa_failed"})
+"""Auth actions that show whether somebody signed in or failed to; all others follow a sign-in."""
 
 
 def notify_network_contexts(folded: Folded, out: OutcomeBuilder) -> None:
-    """Every attempt in the chunk, in order of arrival; API calls never."""
+    """Send every attempt in the chunk to its network's context, in order of arrival."""
     if folded.batch.kind is not Kind.AUTH:
         return
     for event in folded.batch.events:
-        network = network_of(event) if event["action"] in TOLD else None
+        network = network_of(event) if event["action"] in ATTEMPTS else None
         if network is not None:
             _notify(event, network, out)
 

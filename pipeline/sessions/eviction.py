@@ -1,7 +1,7 @@
-"""Who must go where more sessions live than may be held: the longest idle of the tenants that hold most.
+"""Session eviction: above the limit, the tenants with the most sessions lose their longest idle ones.
 
-Room is dealt out evenly among tenants: what one does not need, others may have. So a flood of sessions costs
-nobody but the tenant it comes from.
+Every tenant gets an equal share; what one does not need, others may use. So a flood of sessions costs only the tenant
+that causes it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,18 @@ _LAST: Final = 2**62
 
 
 def used_at(rows: Rows) -> Ints:
-    """When each session was last used, ms; of one that never was, when anything was last heard of it.
+    """When each session was last used, ms, ``(n,)``; if it never was, the time of its last event.
 
-    Whoever leaves a session behind leaves a phone that goes on reporting, for months: that is no use.
+    Telemetry is no use: the phone of an abandoned session may go on reporting for months.
     """
     used: Ints = np.where(rows["client_at"] > 0, rows["client_at"], rows["seen_at"])
     return used
 
 
-def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
-    """The rows above the *most* that may be held, of those that *live*; ascending by how long they are idle.
-
-    Revocations that were not acknowledged yet go last.
-    """
+def surplus(table: SessionTable, live: NDArray[np.bool_], limit: int) -> Ints:
+    """The *live* rows above *limit*, longest idle first. Sessions with an unacknowledged revocation come last."""
     rows = np.flatnonzero(live)
-    count = rows.size - most
+    count = rows.size - limit
     if count <= 0:
         return np.empty(0, np.int64)
     values = table.rows[rows]
@@ -41,9 +38,9 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
     _, tenants, held = np.unique(table.tenants(rows), return_inverse=True, return_counts=True)
     order = np.lexsort((seen, tenants))
     place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]
-    above = (held - _share(held, most))[tenants[order]]
+    above = (held - _share(held, limit))[tenants[order]]
     going = order[place < above - 1]
-    # What does not divide evenly some tenant keeps: of each that is above its share one more may have to go.
+    # The remainder of an uneven division: each tenant above its share may lose one more.
     last = order[place == above - 1]
     more = np.lexsort((last, seen[last]))[: count - going.size]
     going = np.concatenate([going, last[more]])
@@ -51,10 +48,10 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
     return answer
 
 
-def _share(held: Ints, most: int) -> int:
-    """The largest number that all tenants may hold without there being more than *most* in all."""
+def _share(held: Ints, limit: int) -> int:
+    """The largest number that all tenants may hold without there being more than *limit* in all."""
     ascending = np.sort(held)
     before = np.concatenate([[0], np.cumsum(ascending)[:-1]])
-    each = (most - before) // np.arange(held.size, 0, -1)
+    each = (limit - before) // np.arange(held.size, 0, -1)
     over: Ints = np.flatnonzero(ascending > each)
     return int(each[over[0]])

@@ -1,4 +1,4 @@
-"""The fast look at a chunk: detections and model over every event, and which events need another look."""
+"""Fast path: runs all detections and the anomaly model over a chunk, and marks the events that need the slow path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.events.columns import ACTION, FACTOR_CHANGES
 from models.events.context_columns import SOURCE
 from models.features.table import as_seen_by_models
 from models.state.segments import Bools
-from models.state.table import HAS_CASE
+from models.state.table import HAS_RISK_STATE
 from models.updates.activity import among
 from models.updates.fold import Folded
 from pipeline.control.active import ActiveConfig
@@ -25,24 +25,24 @@ from pipeline.sessions.context_updates import GRANTING
 
 
 def is_behind(newest_ms: int, now_ms: int, bound_ms: int) -> bool:
-    """Whether a chunk whose newest record is of *newest_ms* is older than *bound_ms*; never where that is 0.
+    """Whether a chunk whose newest record has time *newest_ms* is older than *bound_ms*; false if that is 0.
 
-    A record without a time (-1) tells nothing.
+    A record without a time (-1) does not count.
     """
     return 0 < bound_ms < now_ms - newest_ms and newest_ms >= 0
 
 
-def must_be_scored(folded: Folded, mask: Mask, special: Bools) -> Bools:
-    """Which events of a chunk are scored however late it is, ``(n,)``.
+def must_be_scored(folded: Folded, mask: Mask, forced: Bools) -> Bools:
+    """Events that are scored even if the chunk is late, ``(n,)``.
 
-    All of a session that has a case; of another, those from the first on at which a detection holds or that
-    is looked at anyway (*special*). *mask*: which detections hold after each event.
+    All events of a session with a risk state; of other sessions those from the first at which a detection holds or that
+    takes the slow path anyway (*forced*). *mask*: which detections hold after each event.
     """
     seg, before = folded.seg, folded.before
-    known = (before["flags"] & HAS_CASE != 0) | holds_any(before["mask"])
+    known = (before["flags"] & HAS_RISK_STATE != 0) | holds_any(before["mask"])
     first = np.where(known, seg.starts, len(mask))
-    speaking = np.flatnonzero(special | holds_any(mask))
-    np.minimum.at(first, seg.of[speaking], speaking)
+    found = np.flatnonzero(forced | holds_any(mask))
+    np.minimum.at(first, seg.of[found], found)
     scored: Bools = np.arange(len(mask)) >= first[seg.of]
     return scored
 
@@ -57,16 +57,16 @@ def carry_bands(band: NDArray[np.uint8], scored: Bools, folded: Folded) -> NDArr
 
 
 _ENDING: Final = ACTION["sign_out"]
-_GOING_ON: Final = tuple(ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged"))
+_SHOWS_USE: Final = tuple(ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged"))
 _FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
 _GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 
 
 @dataclass(slots=True)
 class ScoredChunk:
-    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each.
+    """A chunk after the fast path, in the order of *folded*; ``(n,)`` each.
 
-    What was not *scored* has 0 as its score, and as its band that of its session's last one.
+    An event that was not *scored* has score 0 and the band of its session's last scored event.
     """
 
     folded: Folded
@@ -78,8 +78,8 @@ class ScoredChunk:
 
 
 def score_chunk(folded: Folded, active: ActiveConfig, *, behind: bool = False) -> ScoredChunk:
-    """Detections and model over every event of a chunk; the model over fewer where it is far *behind*."""
-    mask = firing(folded.facts, active.judge.limits, len(folded.batch))
+    """Run detections and model over a chunk; if the worker is far *behind*, the model scores fewer events."""
+    mask = firing(folded.facts, active.engine.limits, len(folded.batch))
     every = np.ones(len(folded.batch), np.bool_)
     scored = must_be_scored(folded, mask, forces_slow_path(folded)) if behind else every
     score = scores(active.detector, folded, scored)
@@ -90,7 +90,7 @@ def score_chunk(folded: Folded, active: ActiveConfig, *, behind: bool = False) -
 
 
 def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.float64]:
-    """How odd each event is that is to be *scored*; 0 for the others."""
+    """Anomaly scores of the events to be *scored*, 0 for the others, ``(n,)``."""
     if scored.all():
         return detector.score(as_seen_by_models(folded.values), folded.facts["kind"])
     score, some = np.zeros(scored.size), np.flatnonzero(scored)
@@ -100,10 +100,9 @@ def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.floa
 
 
 def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
-    """How odd each event is, in bands; never more than the first where the model does not know the calls.
+    """Anomaly bands, ``(n,)``; at most the first where the model does not know the newest call or most recent ones.
 
-    The newest, or most of those of the last minutes. A model that was trained elsewhere finds everything odd
-    that it has not seen: it shall not ask anybody for a factor because of that.
+    A model that was trained elsewhere scores all unknown calls as anomalous: that alone must not challenge anybody.
     """
     band = detector.band(score)
     known = folded.facts["familiar"] & ~is_unmodelled(folded.facts)
@@ -112,48 +111,48 @@ def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> 
 
 
 def forces_slow_path(folded: Folded) -> Bools:
-    """Events that are looked at whatever the detections say."""
+    """Events that take the slow path whatever the detections find, ``(n,)``."""
     batch = folded.batch
-    special: Bools = folded.facts["action"] == _ENDING
+    forced: Bools = folded.facts["action"] == _ENDING
     if batch.kind in (Kind.TICK, Kind.VERDICT):
-        special[:] = True
+        forced[:] = True
     if batch.kind is Kind.CONTEXT:
         source = batch.fields.context["source"][folded.seg.order]
-        special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
+        forced |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
     if batch.kind in (Kind.AUTH, Kind.CALL):
-        special |= folded.facts["device_changed"]
+        forced |= folded.facts["device_changed"]
     if batch.kind is Kind.AUTH:
-        born = [event["parent_session_id"] is not None for event in batch.events]
-        special |= np.array(born, np.bool_)[folded.seg.order]
-    return special
+        has_parent = [event["parent_session_id"] is not None for event in batch.events]
+        forced |= np.array(has_parent, np.bool_)[folded.seg.order]
+    return forced
 
 
 def reveals_identity(folded: Folded) -> Bools:
-    """Events that contexts hear of.
+    """Events that contexts are notified of, ``(n,)``.
 
-    They show who a session is or what it shows anew, its workload, another factor, or reach for something
-    sensitive that it had not used before.
+    They reveal the session's identity, a new network, client or device, its workload or another factor, or use
+    something sensitive for the first time.
     """
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg
     first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
-    showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
-    showing |= facts["network_new"] | facts["reaching"]
+    revealing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    revealing |= facts["network_new"] | facts["reaching"]
     if folded.batch.kind is Kind.AUTH:
-        showing |= _FACTOR_CHANGES[facts["action"]]
+        revealing |= _FACTOR_CHANGES[facts["action"]]
         flags = [event["workload"] is not None for event in folded.batch.events]
         granted = np.array([bool(event["scopes"]) for event in folded.batch.events], np.bool_)
-        showing |= np.array(flags, np.bool_)[seg.order]
-        showing |= granted[seg.order] & _GRANTING[facts["action"]]
-    return showing
+        revealing |= np.array(flags, np.bool_)[seg.order]
+        revealing |= granted[seg.order] & _GRANTING[facts["action"]]
+    return revealing
 
 
 def continues_after_sign_out(folded: Folded) -> Bools:
-    """Events that a session which has signed out should not have any more."""
-    going_on: Bools
+    """Events that show use of a session, which must not occur after its sign-out, ``(n,)``."""
+    continues: Bools
     if folded.batch.kind is Kind.CALL:
-        going_on = ~folded.batch.fields.call["failed"][folded.seg.order]
+        continues = ~folded.batch.fields.call["failed"][folded.seg.order]
     else:
-        going_on = np.logical_or.reduce([folded.facts["action"] == number for number in _GOING_ON])
-    return going_on
+        continues = np.logical_or.reduce([folded.facts["action"] == number for number in _SHOWS_USE])
+    return continues

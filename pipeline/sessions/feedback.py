@@ -1,8 +1,9 @@
-"""What a verdict does to its session: a false positive keeps the cause quiet, within what the policy allows.
+"""Analysts' verdicts on a session: a false positive suppresses its detections, within what the policy allows.
 
-The session is told at once, its principal's other sessions by way of the principal context
-(:mod:`pipeline.contexts.principal.suppressions`). Whoever holds a stolen session could call its discovery a
-mistake: so nobody's word counts in their own favour, what is a fact is never muted, and everything expires.
+The suppression applies to the session at once, and to the principal's other sessions through the principal context
+(:mod:`pipeline.contexts.principal.suppressions`). The thief of a session could report its detection as a mistake:
+therefore nobody can suppress detections of their own sessions, facts are never suppressed, and every suppression
+expires.
 """
 
 from __future__ import annotations
@@ -18,52 +19,52 @@ from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions.slow_path import SlowPathEvent
 
 
-def apply_verdict(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
-    """Count the verdict in *sight*, and follow it where it calls something a false positive."""
-    out.count("feedback", sight.event["verdict"])
-    if sight.event["verdict"] == "false_positive":
-        _false_positive(sight, policy, out)
+def apply_verdict(current: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
+    """Count the verdict in *current*; a false positive suppresses the detections it names."""
+    out.count("feedback", current.event["verdict"])
+    if current.event["verdict"] == "false_positive":
+        _false_positive(current, policy, out)
 
 
-def note_verdict(case: SessionRiskState, event: Mapping[str, Any]) -> None:
-    """Take the principal context's word on what is muted; of each detection the latest time counts."""
+def note_verdict(state: SessionRiskState, event: Mapping[str, Any]) -> None:
+    """Apply suppressions of the principal context; per detection the latest end counts."""
     for detection, until in event["muted"].items():
-        case.suppressed_until[detection] = max(until, case.suppressed_until.get(detection, 0))
+        state.suppressed_until[detection] = max(until, state.suppressed_until.get(detection, 0))
 
 
-def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
-    """Mute what may be muted, say so, and say what may not."""
-    causes = _causes(sight)
-    if not policy.feedback.may_suppress(sight.event["reported_by"], sight.subject.principal_id):
+def _false_positive(current: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
+    """Suppress the detections that may be suppressed, and report the result, refusals too."""
+    causes = _causes(current)
+    if not policy.feedback.may_suppress(current.event["reported_by"], current.subject.principal_id):
         why = "this reporter may keep nothing quiet here; the policy's feedback.suppressor_prefixes name who may"
-        _tell(sight, policy, "refused", causes, out, why)
+        _report(current, policy, "refused", causes, out, why)
         return
     mutable = [cause for cause in causes if DETECTIONS[BIT[cause]].suppressible]
     if facts := [cause for cause in causes if cause not in mutable and cause != STEP_UP_MISSED]:
-        _tell(sight, policy, "refused", facts, out, "a fact, not a guess: it is never kept quiet")
-    case = sight.case
-    case.challenge = None
-    case.episodes.pop(STEP_UP_MISSED, None)
+        _report(current, policy, "refused", facts, out, "a fact, not a guess: it is never kept quiet")
+    state = current.state
+    state.challenge = None
+    state.episodes.pop(STEP_UP_MISSED, None)
     if not mutable:
         return
-    fields = _tell(sight, policy, "created", mutable, out)
-    note_verdict(case, {"muted": dict.fromkeys(mutable, fields["expires_at"])})
-    if sight.subject.principal_id:
-        event_id, at = str(sight.event["event_id"]), int(sight.event["occurred_at"])
-        out.send(principal_suppression(sight.subject, sight.kind, event_id, at, fields))
+    fields = _report(current, policy, "created", mutable, out)
+    note_verdict(state, {"muted": dict.fromkeys(mutable, fields["expires_at"])})
+    if current.subject.principal_id:
+        event_id, at = str(current.event["event_id"]), int(current.event["occurred_at"])
+        out.send(principal_suppression(current.subject, current.kind, event_id, at, fields))
 
 
-def _causes(sight: SlowPathEvent) -> list[str]:
+def _causes(current: SlowPathEvent) -> list[str]:
     """The detections that a verdict is about: those it names, else what counts, or counted when it fell."""
-    named = sight.event["detections"]
+    named = current.event["detections"]
     if named is None:
-        revocation = sight.case.revocation
-        named = [*sight.case.episodes, *(revocation.command["detections"] if revocation else ())]
+        revocation = current.state.revocation
+        named = [*current.state.episodes, *(revocation.command["detections"] if revocation else ())]
     return [fromkey for fromkey in dict.fromkeys(named) if fromkey in BIT]
 
 
-def _tell(
-    sight: SlowPathEvent,
+def _report(
+    current: SlowPathEvent,
     policy: Policy,
     state: str,
     detections: list[str],
@@ -71,7 +72,7 @@ def _tell(
     refusal: str | None = None,
 ) -> dict[str, Any]:
     """Say on the topic what became of the verdict; return what was said."""
-    event, subject = sight.event, sight.subject
+    event, subject = current.event, current.subject
     longest = int(event["occurred_at"]) + int(policy.times.suppression_s * 1000)
     fields = {
         "suppression_id": stable_id(subject.tenant, subject.session_id, event["event_id"], state),

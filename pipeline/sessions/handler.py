@@ -1,4 +1,8 @@
-"""What a scorer says: to contexts when sessions start, move and end; to the world when it decides."""
+"""Session event handler: turns the events of the slow path into decisions, and decisions into messages.
+
+It notifies the principal and device contexts when a session starts, moves or ends, and sends revocations, challenges,
+risk records and findings.
+"""
 
 from __future__ import annotations
 
@@ -33,36 +37,36 @@ from pipeline.sessions.shadow import Shadows
 from pipeline.sessions.slow_path import PROVING, SlowPath, SlowPathEvent
 
 ON_ITS_WAY_MS: Final = 10_000
-"""What happens so soon after a sign-out may have begun before it."""
+"""A call that arrives so soon after a sign-out, in ms, may have begun before it."""
 _SIGN_IN, _SIGN_OUT, _FAILED = ACTION["sign_in"], ACTION["sign_out"], ACTION["sign_in_failed"]
 
 
 class SessionEventHandler:
-    """Turns one walk over a chunk into messages."""
+    """Handles the events of one chunk's slow path; all messages go to *out*."""
 
     def __init__(
-        self, walk: SlowPath, active: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
+        self, slow_path: SlowPath, active: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
     ) -> None:
-        self.walk = walk
-        self.judge = active.judge
+        self.slow_path = slow_path
+        self.engine = active.engine
         self.guard = guard
         self.out = out
-        policy = active.judge.policy
-        self._now = Stamp(out.now_ms, active.detector.id, active.judge.policy_id, policy.mode)
+        policy = active.engine.policy
+        self._now = Stamp(out.now_ms, active.detector.id, active.engine.policy_id, policy.mode)
         self._event_clock = event_clock
 
     def _stamp(self, at: int) -> Stamp:
-        """Under what a decision about a session at *at* is made: by the wall clock, or as if on the spot."""
+        """Time, model, policy and mode of a decision at *at*; in a replay the time is that of the event."""
         return replace(self._now, now_ms=at) if self._event_clock else self._now
 
     def announce(self, index: int, flags: int) -> None:
-        """A session starts, shows another client or changes a factor: principal and device hear of it."""
-        folded = self.walk.looked.folded
+        """Notify the principal and device contexts that a session starts, shows another client or changes a factor."""
+        folded = self.slow_path.chunk.folded
         facts, event = folded.facts, folded.batch.events[int(folded.seg.order[index])]
         moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
         moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
-        subject, kind = subject_at(self.walk.table, folded, index), KINDS[int(facts["kind"][index])]
+        subject, kind = subject_at(self.slow_path.table, folded, index), KINDS[int(facts["kind"][index])]
         if (action := event.get("action")) in FACTOR_CHANGES:
             pair = (str(event["event_id"]), int(event["occurred_at"]))
             self.out.send(activity(subject, kind, str(action), *pair, event))
@@ -84,213 +88,229 @@ class SessionEventHandler:
         at = int(event["occurred_at"])
         self.out.send(binding(subject, kind, device_id, live, str(event["event_id"]), at))
 
-    def handle(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
-        """One event on the slow path."""
-        case = sight.case
-        lineage.follow(sight, self.out)
-        if self.walk.looked.folded.facts["device_changed"][sight.index]:
-            self._device_left(sight)
-        case.suppressed_until = {
-            detection: until for detection, until in case.suppressed_until.items() if until > moment.at_ms
+    def handle(self, current: SlowPathEvent, decision_input: DecisionInput) -> None:
+        """Apply one event of the slow path to its session's risk state, and decide."""
+        state = current.state
+        lineage.follow(current, self.out)
+        if self.slow_path.chunk.folded.facts["device_changed"][current.index]:
+            self._device_left(current)
+        state.suppressed_until = {
+            detection: until for detection, until in state.suppressed_until.items() if until > decision_input.at_ms
         }
-        if "verdict" in sight.event:
-            feedback.apply_verdict(sight, self.judge.policy, self.out)
-        elif sight.event.get("muted"):
-            feedback.note_verdict(case, sight.event)
-        if sight.event.get("verdict") == "false_positive":
-            self._trust(sight)
-        if case.ended_at and self._continues_after_end(sight, moment):
-            self._reopen(sight)
-        if case.ended_at:
+        if "verdict" in current.event:
+            feedback.apply_verdict(current, self.engine.policy, self.out)
+        elif current.event.get("muted"):
+            feedback.note_verdict(state, current.event)
+        if current.event.get("verdict") == "false_positive":
+            self._trust(current)
+        if state.ended_at and self._continues_after_end(current, decision_input):
+            self._reopen(current)
+        if state.ended_at:
             return
-        if moment.action == _SIGN_OUT and not case.revocation:
-            self._end(sight)
+        if decision_input.action == _SIGN_OUT and not state.revocation:
+            self._end(current)
         else:
-            self._decide(sight, moment)
+            self._decide(current, decision_input)
 
-    def _device_left(self, sight: SlowPathEvent) -> None:
-        """Remember the device that the session left; the oldest of too many speaks for it no more."""
-        case, now = sight.case, sight.subject.device_id
-        was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
-        case.devices = [*(device for device in case.devices if device not in (was, now)), was]
-        for forgotten in case.devices[:-MAX_DEVICES]:
-            self._send_binding(sight.subject, sight.kind, forgotten, "ended", sight.event)
-        case.devices = case.devices[-MAX_DEVICES:]
+    def _device_left(self, current: SlowPathEvent) -> None:
+        """Remember the device that the session left. Above `MAX_DEVICES` the oldest is unbound."""
+        state, now = current.state, current.subject.device_id
+        was = device_before(self.slow_path.table, self.slow_path.chunk.folded, current.index)
+        state.devices = [*(device for device in state.devices if device not in (was, now)), was]
+        for forgotten in state.devices[:-MAX_DEVICES]:
+            self._send_binding(current.subject, current.kind, forgotten, "ended", current.event)
+        state.devices = state.devices[-MAX_DEVICES:]
 
-    def _continues_after_end(self, sight: SlowPathEvent, moment: DecisionInput) -> bool:
-        """Whether the session is in use after its sign-out; what was on its way then does not count."""
-        grace = 0 if moment.action == _SIGN_IN else ON_ITS_WAY_MS
-        used = bool(self.walk.going_on[sight.index])
-        return used and int(sight.event["occurred_at"]) > sight.case.ended_at + grace
+    def _continues_after_end(self, current: SlowPathEvent, decision_input: DecisionInput) -> bool:
+        """Whether the session is used after its sign-out; calls that may have begun before it do not count."""
+        grace = 0 if decision_input.action == _SIGN_IN else ON_ITS_WAY_MS
+        used = bool(self.slow_path.continues[current.index])
+        return used and int(current.event["occurred_at"]) > current.state.ended_at + grace
 
-    def _reopen(self, sight: SlowPathEvent) -> None:
-        """The session is judged again, and principal and device hear that it lives."""
-        sight.case.ended_at = 0
-        sight.flags &= ~ENDED
-        event = sight.event
+    def _reopen(self, current: SlowPathEvent) -> None:
+        """Decide about the session again, and notify principal and device that it is live."""
+        current.state.ended_at = 0
+        current.flags &= ~ENDED
+        event = current.event
         pair = (str(event["event_id"]), int(event["occurred_at"]))
-        self.out.send(activity(sight.subject, sight.kind, "started", *pair, event))
-        if sight.subject.device_id:
-            self._send_binding(sight.subject, sight.kind, sight.subject.device_id, "live", event)
+        self.out.send(activity(current.subject, current.kind, "started", *pair, event))
+        if current.subject.device_id:
+            self._send_binding(current.subject, current.kind, current.subject.device_id, "live", event)
 
-    def _trust(self, sight: SlowPathEvent) -> None:
-        """What this session showed was honest: its principal may learn from it even if it was revoked."""
-        if sight.subject.principal_id:
-            pair = (str(sight.event["event_id"]), sight.at)
-            self.out.send(activity(sight.subject, sight.kind, "vouched", *pair, {}))
+    def _trust(self, current: SlowPathEvent) -> None:
+        """An analyst called the session honest: its principal may learn from it even if it was revoked."""
+        if current.subject.principal_id:
+            pair = (str(current.event["event_id"]), current.at)
+            self.out.send(activity(current.subject, current.kind, "vouched", *pair, {}))
 
-    def _end(self, sight: SlowPathEvent) -> None:
-        sight.case.ended_at = sight.at
-        sight.flags |= ENDED
-        self._close(sight, None)
-        self._leave_contexts(sight, "ended")
+    def _end(self, current: SlowPathEvent) -> None:
+        current.state.ended_at = current.at
+        current.flags |= ENDED
+        self._close(current, None)
+        self._leave_contexts(current, "ended")
 
-    def _leave_contexts(self, sight: SlowPathEvent, how: str) -> None:
-        subject, event = sight.subject, sight.event
+    def _leave_contexts(self, current: SlowPathEvent, how: str) -> None:
+        subject, event = current.subject, current.event
         if subject.principal_id:
-            peaks = named_volumes(self.walk.looked.folded.peaks_after(sight.index))
+            peaks = named_volumes(self.slow_path.chunk.folded.peaks_after(current.index))
             event_id = str(event["event_id"])
-            self.out.send(activity(subject, sight.kind, how, event_id, sight.at, {}, (), peaks))
-            for device_id in filter(None, (*sight.case.devices, subject.device_id)):
-                self._send_binding(subject, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
+            self.out.send(activity(subject, current.kind, how, event_id, current.at, {}, (), peaks))
+            for device_id in filter(None, (*current.state.devices, subject.device_id)):
+                self._send_binding(subject, current.kind, device_id, "ended", {**event, "occurred_at": current.at})
 
-    def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
-        case = sight.case
-        open_, missed = case.challenge is not None, STEP_UP_MISSED in case.episodes
-        decision = self.judge.decide(case, sight.subject, moment, self.guard)
-        if open_ and moment.action in PROVING:
+    def _decide(self, current: SlowPathEvent, decision_input: DecisionInput) -> None:
+        state = current.state
+        open_, missed = state.challenge is not None, STEP_UP_MISSED in state.episodes
+        decision = self.engine.decide(state, current.subject, decision_input, self.guard)
+        if open_ and decision_input.action in PROVING:
             self.out.count("challenges", "passed")
-        if not missed and STEP_UP_MISSED in case.episodes:
+        if not missed and STEP_UP_MISSED in state.episodes:
             self.out.count("challenges", "missed")
-        revocation = case.revocation
-        if revocation and not revocation.acknowledged and sight.at >= revocation.due:
-            self._resend(sight, revocation)
+        revocation = state.revocation
+        if revocation and not revocation.acknowledged and current.at >= revocation.due:
+            self._resend(current, revocation)
             if escalation.is_first_report(revocation):
                 decision.is_reported, decision.decision_id = True, escalation.decision_id(revocation)
-        records = self._reasons(sight, decision) if decision.is_reported else []
+        records = self._reasons(current, decision) if decision.is_reported else []
         if decision.revocation_id:
-            self._revoke(sight, decision)
+            self._revoke(current, decision)
         if decision.challenge_id:
-            self._challenge(sight, decision)
+            self._challenge(current, decision)
         if decision.held:
             self.out.count("revocations", "held")
-        moved = decision.level != decision.previous and not case.revocation
+        moved = decision.level != decision.previous and not state.revocation
         if moved and LEVELS[0] in (decision.level, decision.previous):
-            lineage.notify_risk_level(sight, self.out)
+            lineage.notify_risk_level(current, self.out)
         if decision.is_reported:
-            self._report(sight, decision, records)
+            self._report(current, decision, records)
 
-    def _reasons(self, sight: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
-        """Why, in words; the decision learns what it could not know yet."""
-        odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
-        records = reasons(decision.contributions, self.judge.limits, odd, transition)
-        decision.learning = self.walk.learning(sight.index)
-        revocation = sight.case.revocation
-        if revocation and escalation.is_unconfirmed(sight.case):
-            records.append(escalation.reason(revocation, self.judge.policy.times.ack_s))
+    def _reasons(self, current: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
+        """The reasons as texts; adds to the decision which detections still lack a baseline."""
+        odd, transition = self.slow_path.moved(current.index), self.slow_path.transition(current)
+        records = reasons(decision.contributions, self.engine.limits, odd, transition)
+        decision.learning = self.slow_path.learning(current.index)
+        revocation = current.state.revocation
+        if revocation and escalation.is_unconfirmed(current.state):
+            records.append(escalation.reason(revocation, self.engine.policy.times.ack_s))
             records.sort(key=lambda fields: -float(fields["contribution"]))
         return records
 
-    def _report(self, sight: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]]) -> None:
-        cause = source_event_id(str(sight.event["event_id"]))
+    def _report(self, current: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]]) -> None:
+        cause = source_event_id(str(current.event["event_id"]))
         self.out.send(
-            outputs.risk(sight.subject, sight.kind, decision, reasons, cause, sight.at, self._stamp(sight.at))
+            outputs.risk(
+                current.subject,
+                current.kind,
+                decision,
+                reasons,
+                cause,
+                current.at,
+                self._stamp(current.at),
+            )
         )
         self.out.count("decisions", decision.level, decision.action)
         if decision.suppressed:
             reason = "guard" if decision.held else "waiting" if decision.waits_for_fleet else "suppression"
             self.out.count("suppressed", reason)
-        case = sight.case
-        if decision.level != LEVELS[0] or escalation.is_unconfirmed(case):
-            activity = outputs.UPDATE if case.finding else outputs.CREATE
-            if not case.finding:
-                case.finding, case.finding_at = stable_id(decision.decision_id, "finding"), sight.at
-            self._send_finding(sight, decision, reasons, activity)
+        state = current.state
+        if decision.level != LEVELS[0] or escalation.is_unconfirmed(state):
+            activity = outputs.UPDATE if state.finding else outputs.CREATE
+            if not state.finding:
+                state.finding, state.finding_at = stable_id(decision.decision_id, "finding"), current.at
+            self._send_finding(current, decision, reasons, activity)
         else:
-            self._close(sight, decision, reasons)
+            self._close(current, decision, reasons)
 
     def _send_finding(
-        self, sight: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]], activity: int
+        self, current: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]], activity: int
     ) -> None:
         self.out.send(
-            outputs.finding(sight.subject, sight.case, decision, reasons, activity, sight.at, self._stamp(sight.at))
+            outputs.finding(
+                current.subject,
+                current.state,
+                decision,
+                reasons,
+                activity,
+                current.at,
+                self._stamp(current.at),
+            )
         )
         self.out.count("findings", ("create", "update", "close")[activity - 1])
 
     def _close(
-        self, sight: SlowPathEvent, decision: Decision | None, reasons: list[dict[str, Any]] | None = None
+        self, current: SlowPathEvent, decision: Decision | None, reasons: list[dict[str, Any]] | None = None
     ) -> None:
-        """The episode is over: the level fell, or the session ended."""
-        case = sight.case
-        if not case.finding:
+        """Close the open finding: the level returned to LOW, or the session ended."""
+        state = current.state
+        if not state.finding:
             return
-        self._send_finding(sight, decision or outcome_of(case, sight.at), reasons or [], outputs.CLOSE)
-        case.finding, case.finding_at = "", 0
+        self._send_finding(current, decision or outcome_of(state, current.at), reasons or [], outputs.CLOSE)
+        state.finding, state.finding_at = "", 0
 
-    def _revoke(self, sight: SlowPathEvent, decision: Decision) -> None:
-        """The command, the session's mark, and the word to its children."""
-        case = sight.case
-        times = self.judge.policy.times
-        stamp = self._stamp(sight.at)
+    def _revoke(self, current: SlowPathEvent, decision: Decision) -> None:
+        """Send the revocation, mark the session as revoked, and notify its children and contexts."""
+        state = current.state
+        times = self.engine.policy.times
+        stamp = self._stamp(current.at)
         deadline = stamp.now_ms + int(times.ack_s * 1000)
         members = {
             "revocation_id": decision.revocation_id,
-            **outputs.command(sight.subject, sight.kind, decision, case.root, deadline, stamp),
+            **outputs.command(current.subject, current.kind, decision, state.root, deadline, stamp),
         }
         self.out.send(outputs.revocation(members))
         self.out.count("revocations", "sent")
-        case.revocation = Revocation(members, sight.at + int(times.ack_s * 1000))
-        case.challenge = None
-        sight.flags |= REVOKED
-        lineage.notify_children(sight, self.out)
-        self._leave_contexts(sight, "revoked")
+        state.revocation = Revocation(members, current.at + int(times.ack_s * 1000))
+        state.challenge = None
+        current.flags |= REVOKED
+        lineage.notify_children(current, self.out)
+        self._leave_contexts(current, "revoked")
 
-    def _resend(self, sight: SlowPathEvent, revocation: Revocation) -> None:
-        """No acknowledgement by the deadline: the same command again, each time after twice as long."""
-        wait = int(self.judge.policy.times.ack_s * 1000) << min(revocation.sends, 20)
+    def _resend(self, current: SlowPathEvent, revocation: Revocation) -> None:
+        """Send the same command again: no acknowledgement came by the deadline. The wait doubles each time."""
+        wait = int(self.engine.policy.times.ack_s * 1000) << min(revocation.sends, 20)
         revocation.sends += 1
-        revocation.due = sight.at + wait
-        revocation.command["deadline"] = self._stamp(sight.at).now_ms + wait
+        revocation.due = current.at + wait
+        revocation.command["deadline"] = self._stamp(current.at).now_ms + wait
         self.out.send(outputs.revocation(revocation.command))
         self.out.count("revocations", "resent")
         if escalation.is_first_report(revocation):
             self.out.count("revocations", "unconfirmed")
 
-    def _challenge(self, sight: SlowPathEvent, decision: Decision) -> None:
-        stamp = self._stamp(sight.at)
-        deadline = stamp.now_ms + int(self.judge.policy.times.step_up_s * 1000)
+    def _challenge(self, current: SlowPathEvent, decision: Decision) -> None:
+        stamp = self._stamp(current.at)
+        deadline = stamp.now_ms + int(self.engine.policy.times.step_up_s * 1000)
         members = {
             "challenge_id": decision.challenge_id,
-            **outputs.command(sight.subject, sight.kind, decision, sight.case.root, deadline, stamp),
+            **outputs.command(current.subject, current.kind, decision, current.state.root, deadline, stamp),
         }
         self.out.send(outputs.challenge(members))
         self.out.count("challenges", "sent")
 
     def _sampled(self) -> Bools:
-        """A share of all events that were scored, chosen by event id; none of those that only time brings."""
-        looked = self.walk.looked
-        batch, order = looked.folded.batch, looked.folded.seg.order
-        share = np.uint64(min(self.judge.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
-        sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK) & looked.scored
+        """Sample of the scored events, ``(n,)``, chosen by event id; timer events are never in it."""
+        chunk = self.slow_path.chunk
+        batch, order = chunk.folded.batch, chunk.folded.seg.order
+        share = np.uint64(min(self.engine.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
+        sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK) & chunk.scored
         return sampled
 
     def report_shadows(self, shadows: Shadows) -> None:
-        """What challengers make of the chunk, where they differ and of the sample."""
-        shadows.report(self.walk, np.flatnonzero(self._sampled()), self._stamp, self.out)
+        """Report what challengers would decide: where they differ, and for the sample."""
+        shadows.report(self.slow_path, np.flatnonzero(self._sampled()), self._stamp, self.out)
 
     def report_features(self) -> None:
-        """The scored vectors worth keeping: all of MEDIUM and HIGH, a share of LOW, chosen by event id."""
-        looked = self.walk.looked
-        folded = looked.folded
+        """Send the feature vectors for retraining: all of MEDIUM and HIGH sessions, a sample of LOW."""
+        chunk = self.slow_path.chunk
+        folded = chunk.folded
         if folded.batch.kind is Kind.TICK:
             return
-        for index in np.flatnonzero((looked.level > 0) | self._sampled()).tolist():
+        for index in np.flatnonzero((chunk.level > 0) | self._sampled()).tolist():
             event_id = folded.batch.event_id(int(folded.seg.order[index]))
-            subject = Subject.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])])
+            subject = Subject.unpack(self.slow_path.table.names[int(folded.seg.keys[folded.seg.of[index]])])
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             role = int(folded.facts["role"][index]) if folded.batch.kind is Kind.CALL else UNCLEAR
             scored = {
-                "level": LEVELS[int(looked.level[index])],
+                "level": LEVELS[int(chunk.level[index])],
                 "role": None if role == UNCLEAR else role,
                 "values": values,
             }

@@ -1,4 +1,4 @@
-"""What is said of a session beside decisions: the enforcer's word, its summary, and being forgotten."""
+"""Session lifecycle: acknowledgements of revocations, periodic activity summaries, and expiry."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SUMMARY_MS: Final = 1_800_000
 
 def acknowledge(
     table: SessionTable,
-    cases: dict[int, SessionRiskState],
+    risk_states: dict[int, SessionRiskState],
     ack: RevocationAckDict,
     out: SessionOutcome,
     stamp: Stamp,
 ) -> str:
-    """Take the enforcer's word on a revocation; the reason why it cannot be taken, else nothing.
+    """Apply an enforcer's acknowledgement; returns why it was refused, or an empty string.
 
-    Where people were told that it is missing, the finding that told them is closed.
+    If a finding reported that the acknowledgement was missing, that finding is closed.
     """
     row = table.find(ack["tenant"], ack["session_id"])
-    case = cases.get(row) if row >= 0 else None
-    if case is None or case.revocation is None:
+    state = risk_states.get(row) if row >= 0 else None
+    if state is None or state.revocation is None:
         return "session_id: no revocation of this session is open here"
-    revocation = case.revocation
+    revocation = state.revocation
     if revocation.command["revocation_id"] != ack["revocation_id"]:
         return "revocation_id: not the revocation of this session"
     out.dirty.add(row)
@@ -45,21 +45,21 @@ def acknowledge(
         out.count("revocations", "failed")
         return ""
     if not revocation.acknowledged:
-        alarmed = escalation.is_unconfirmed(case)
+        alarmed = escalation.is_unconfirmed(state)
         revocation.acknowledged = True
         out.count("revocations", "acknowledged")
         out.time("confirmation_seconds", (stamp.now_ms - revocation.command["decided_at"]) / 1000)
         table.rows["wake_at"][row] = 0
-        if alarmed and case.finding:
-            _close(Subject.unpack(table.names[row]), case, ack["occurred_at"], stamp, out)
-            case.finding, case.finding_at = "", 0
+        if alarmed and state.finding:
+            _close(Subject.unpack(table.names[row]), state, ack["occurred_at"], stamp, out)
+            state.finding, state.finding_at = "", 0
     return ""
 
 
 def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> None:
-    """Live sessions that called tell their principal the most they did, every half hour of their life.
+    """Send the peak activity of each live session to its principal, every half hour of the session's life.
 
-    *was* and *at* are the watermarks of this sweep and of the one before, ms; a summary starts anew.
+    *was* and *at* are the watermarks of the previous and of this sweep, ms. Peaks start at zero after a summary.
     """
     rows = table.rows[: table.used]
     age, before = at - rows["started_at"], np.maximum(was - rows["started_at"], 0)
@@ -69,65 +69,65 @@ def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> No
         subject = Subject.unpack(table.names[row])
         if subject.principal_id:
             kind, peaks = KINDS[int(rows["kind"][row])], named_volumes(rows["peaks"][row])
-            by_key = {"device_id": subject.device_id or None}
-            out.send(activity(subject, kind, "summary", f"summary:{at}", at, by_key, (), peaks))
+            device = {"device_id": subject.device_id or None}
+            out.send(activity(subject, kind, "summary", f"summary:{at}", at, device, (), peaks))
             rows["peaks"][row] = 0
             out.dirty.add(row)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionExpiry:
-    """Says what is left to say of sessions that are forgotten at *at*, in ms of event time."""
+    """Sends the last messages about sessions that expire at *at*, in ms of event time."""
 
     table: SessionTable
-    cases: dict[int, SessionRiskState]
+    risk_states: dict[int, SessionRiskState]
     at: int
     stamp: Stamp
 
     def announce(self, row: int, out: SessionOutcome) -> None:
-        """Device and principal hear of it, unless they have; its finding is left, its children go on."""
-        subject, case = Subject.unpack(self.table.names[row]), self.cases.get(row)
+        """Notify device and principal unless they know; settle the finding, and hand the children to the parent."""
+        subject, state = Subject.unpack(self.table.names[row]), self.risk_states.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
         if not over and subject.principal_id:
             peaks = named_volumes(self.table.rows["peaks"][row])
             out.send(activity(subject, kind, "ended", event_id, self.at, {}, (), peaks))
-            for device_id in filter(None, (*(case.devices if case else ()), subject.device_id)):
+            for device_id in filter(None, (*(state.devices if state else ()), subject.device_id)):
                 out.send(binding(subject, kind, device_id, "ended", event_id, self.at))
-        if case and case.finding:
-            self._leave(subject, case, out)
-        if case and not case.revocation:
-            lineage.adopt_child(case, subject.tenant, event_id, self.at, out)
+        if state and state.finding:
+            self._settle_finding(subject, state, out)
+        if state and not state.revocation:
+            lineage.adopt_child(state, subject.tenant, event_id, self.at, out)
 
-    def _leave(self, subject: Subject, case: SessionRiskState, out: SessionOutcome) -> None:
-        """The finding is closed, but not that of a revocation which nobody confirmed.
+    def _settle_finding(self, subject: Subject, state: SessionRiskState, out: SessionOutcome) -> None:
+        """Close the finding, unless it is about a revocation that was never acknowledged.
 
-        That time has passed is no proof that the session ended: the finding stays open, for people to close,
-        and says that nothing more will come.
+        Expiry is no proof that the session ended: that finding stays open for an analyst, with a last update that
+        no more will follow.
         """
-        revocation = case.revocation
+        revocation = state.revocation
         if revocation is None or revocation.acknowledged:
-            _close(subject, case, self.at, self.stamp, out)
+            _close(subject, state, self.at, self.stamp, out)
             return
-        decision = outcome_of(case, self.at)
+        decision = outcome_of(state, self.at)
         decision.decision_id = stable_id(revocation.command["revocation_id"], "forgotten")
         decision.score = float(revocation.command["score"])
         decision.detections = [name for name in revocation.command["detections"] if name in BIT]
         message = outputs.finding(
-            subject, case, decision, [], outputs.UPDATE, self.at, self.stamp, detail=escalation.FORGOTTEN_TEXT
+            subject, state, decision, [], outputs.UPDATE, self.at, self.stamp, detail=escalation.FORGOTTEN_TEXT
         )
         out.send(message)
         out.count("findings", "update")
 
 
-def _close(subject: Subject, case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
-    """The episode of a session that is over is over too."""
-    out.send(outputs.finding(subject, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
+def _close(subject: Subject, state: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
+    """Close the finding of a session that is over."""
+    out.send(outputs.finding(subject, state, outcome_of(state, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")
 
 
-def outcome_of(case: SessionRiskState, at: int) -> Decision:
-    """How the case of a session that is over stood at *at*, for the close of its finding."""
-    level: Any = case.level
-    action = "revoke" if case.revocation else "allow"
-    return Decision(stable_id(case.finding, "over", at), 0.0, level, level, action, "", [])
+def outcome_of(state: SessionRiskState, at: int) -> Decision:
+    """The final decision about a session that is over, for the close of its finding at *at*."""
+    level: Any = state.level
+    action = "revoke" if state.revocation else "allow"
+    return Decision(stable_id(state.finding, "over", at), 0.0, level, level, action, "", [])

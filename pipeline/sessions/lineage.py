@@ -1,4 +1,4 @@
-"""Parents and children among sessions: who was born of whom, and who has to hear that an ancestor fell."""
+"""Session lineage: parents and children of a session, and how a revocation or a risk level reaches the children."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions.slow_path import SlowPathEvent
 
 
-def follow(sight: SlowPathEvent, out: OutcomeBuilder) -> None:
-    """Take what an event says of its session's relatives, and tell those who have to know."""
-    event = sight.event
+def follow(current: SlowPathEvent, out: OutcomeBuilder) -> None:
+    """Apply what an event says about parent or child sessions, and notify the relatives it concerns."""
+    event = current.event
     if event.get("parent_session_id"):
-        _announce_birth(sight, event["parent_session_id"], out)
+        _announce_child(current, event["parent_session_id"], out)
     if event.get("relation") == "child":
-        _parent_of(sight, event["child_session_id"], out)
+        _parent_of(current, event["child_session_id"], out)
     if event.get("relation") == "ancestor_revoked":
-        _ancestor_revoked(sight, event["root_session_id"], out)
+        _ancestor_revoked(current, event["root_session_id"], out)
 
 
-def notify_children(sight: SlowPathEvent, out: OutcomeBuilder) -> None:
-    """An ancestor of theirs fell: the session itself, or one above it."""
-    for child in sight.case.children:
-        _notify_revoked(sight, child, out)
+def notify_children(current: SlowPathEvent, out: OutcomeBuilder) -> None:
+    """Notify the children that an ancestor was revoked: this session, or one above it."""
+    for child in current.state.children:
+        _notify_revoked(current, child, out)
 
 
-def notify_risk_level(sight: SlowPathEvent, out: OutcomeBuilder) -> None:
-    """The session's level left LOW, or came back to it: its children act for somebody at risk, or no more."""
-    for child in sight.case.children:
-        _notify_risk(sight, child, out)
+def notify_risk_level(current: SlowPathEvent, out: OutcomeBuilder) -> None:
+    """Notify the children that the session's level left LOW or returned to it."""
+    for child in current.state.children:
+        _notify_risk(current, child, out)
 
 
-def adopt_child(case: SessionRiskState, tenant: str, event_id: str, at: int, out: OutcomeBuilder) -> None:
-    """A session is forgotten: its parent takes its children, so that a fall goes on to reach them."""
-    for child in case.children if case.parent else ():
+def adopt_child(state: SessionRiskState, tenant: str, event_id: str, at: int, out: OutcomeBuilder) -> None:
+    """Hand the children of an expired session to its parent, so that a revocation still reaches them."""
+    for child in state.children if state.parent else ():
         text = _relation_of(event_id, child)
-        out.send(lineage(tenant, case.parent, "child", text, at, child=child))
+        out.send(lineage(tenant, state.parent, "child", text, at, child=child))
 
 
-def _announce_birth(sight: SlowPathEvent, parent: str, out: OutcomeBuilder) -> None:
-    case, subject = sight.case, sight.subject
-    if case.parent or parent == subject.session_id:
+def _announce_child(current: SlowPathEvent, parent: str, out: OutcomeBuilder) -> None:
+    state, subject = current.state, current.subject
+    if state.parent or parent == subject.session_id:
         return
-    case.parent = parent
-    event_id, child = str(sight.event["event_id"]), subject.session_id
-    out.send(lineage(subject.tenant, parent, "child", event_id, sight.at, child=child))
+    state.parent = parent
+    event_id, child = str(current.event["event_id"]), subject.session_id
+    out.send(lineage(subject.tenant, parent, "child", event_id, current.at, child=child))
 
 
-def _parent_of(sight: SlowPathEvent, child: Any, out: OutcomeBuilder) -> None:
-    """Remember a child; one that comes after the fall hears of it at once."""
-    case = sight.case
-    if not child or child in case.children:
+def _parent_of(current: SlowPathEvent, child: Any, out: OutcomeBuilder) -> None:
+    """Add a child; if the session is revoked already, or at risk, the child is notified at once."""
+    state = current.state
+    if not child or child in state.children:
         return
-    case.children.append(child)
-    while exceeds(case.children, MAX_CHILDREN, MAX_CHILDREN_BYTES):
-        del case.children[0]
+    state.children.append(child)
+    while exceeds(state.children, MAX_CHILDREN, MAX_CHILDREN_BYTES):
+        del state.children[0]
         out.count("forgotten_children")
-    if case.revocation or (case.ended_at and case.root):
-        _notify_revoked(sight, child, out)
-    elif case.level != LEVELS[0] and not case.ended_at:
-        _notify_risk(sight, child, out)
+    if state.revocation or (state.ended_at and state.root):
+        _notify_revoked(current, child, out)
+    elif state.level != LEVELS[0] and not state.ended_at:
+        _notify_risk(current, child, out)
 
 
-def _ancestor_revoked(sight: SlowPathEvent, root: Any, out: OutcomeBuilder) -> None:
-    """A session that has ended has nothing to lose; its children have."""
-    case = sight.case
-    if case.root:
+def _ancestor_revoked(current: SlowPathEvent, root: Any, out: OutcomeBuilder) -> None:
+    """Record which ancestor was revoked. A session that has ended passes it on to its children."""
+    state = current.state
+    if state.root:
         return
-    case.root = root or ""
-    if case.ended_at and not case.revocation:
-        notify_children(sight, out)
+    state.root = root or ""
+    if state.ended_at and not state.revocation:
+        notify_children(current, out)
 
 
-def _notify_revoked(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
-    root = sight.case.root or sight.subject.session_id
-    event_id = _relation_of(str(sight.event["event_id"]), child)
-    tenant = sight.subject.tenant
-    out.send(lineage(tenant, child, "ancestor_revoked", event_id, sight.at, root=root))
+def _notify_revoked(current: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
+    root = current.state.root or current.subject.session_id
+    event_id = _relation_of(str(current.event["event_id"]), child)
+    tenant = current.subject.tenant
+    out.send(lineage(tenant, child, "ancestor_revoked", event_id, current.at, root=root))
 
 
-def _notify_risk(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
-    text, risky = _relation_of(str(sight.event["event_id"]), child), sight.case.level != LEVELS[0]
-    out.send(parent_risk(sight.subject.tenant, child, text, sight.at, risky=risky))
+def _notify_risk(current: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
+    text, risky = _relation_of(str(current.event["event_id"]), child), current.state.level != LEVELS[0]
+    out.send(parent_risk(current.subject.tenant, child, text, current.at, risky=risky))
 
 
 def _relation_of(event_id: str, child: str) -> str:

@@ -1,7 +1,7 @@
-"""The session scorer: one object per partition that joins auth events, API calls and context into decisions.
+"""Session processor: one object per partition that joins auth events, API calls and contexts into decisions.
 
-Plain and synchronous: records in, state changed, messages and changelog rows out. What to decide is the
-judge's business, what a session remembers the table's; this file is the order in which it happens.
+Plain and synchronous: records in, state changed, messages and changelog rows out. The policy engine decides, the table
+holds the state; this file is the order of the steps.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _SILENCE: Final = of_bits((SILENCE_BIT, BIT["telemetry_silent_while_active"]), M
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a scorer is told once: times in ms, counts of sessions.
+    """Options of a session processor: times in ms, counts of sessions.
 
     *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
     replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.sessions.fast_path`); 0: never.
-    An *onlooker* is shown every chunk after it was judged; it must change nothing.
+    An *onlooker* is called with every chunk after it was decided; it must change nothing.
     """
 
     partitions: int = 1
@@ -71,19 +71,19 @@ class SessionProcessor:
         self.options = options
         self.state = SessionState(row_type(MASK_WORDS))
         self.table = self.state.table
-        self.cases = self.state.cases
+        self.risk_states = self.state.risk_states
         self.challenger_roles = ChallengerRoles()
-        self.guard = Guard(active.judge.policy.guard, 1 / options.partitions)
+        self.guard = Guard(active.engine.policy.guard, 1 / options.partitions)
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
         self.behind = False
         self.silent: frozenset[str] | None = frozenset()
-        """Tenants whose fleet is silent; `None`: not looked at yet, so it may be any."""
+        """Tenants whose fleet is silent; `None` if it was not computed yet."""
         self.most = 2 * options.max_sessions
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
-        """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.processing.processor.Stage`."""
+        """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.processing.processor.Processor`."""
         out = SessionOutcome(now_ms, topic)
         self.wall = now_ms
         self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
@@ -92,7 +92,7 @@ class SessionProcessor:
         if topic == REVOCATION_ACKS:
             for event, place in zip(decoded.events, decoded.places, strict=True):
                 stamp = self._stamp(event["occurred_at"], out)
-                if reason := acknowledge(self.table, self.cases, event, out, stamp):
+                if reason := acknowledge(self.table, self.risk_states, event, out, stamp):
                     out.reject(records[place], reason)
         elif topic == SESSION_FEEDBACK:
             for event, place in zip(decoded.events, decoded.places, strict=True):
@@ -103,7 +103,7 @@ class SessionProcessor:
         return out.outcome(self.state)
 
     def _verdict(self, event: dict[str, Any], record: Record, out: SessionOutcome) -> None:
-        """A verdict about a session that lives here; another goes back with the reason."""
+        """Decode a verdict about a live session; others are rejected with the reason."""
         if self.table.find(event["tenant"], event["session_id"]) < 0:
             out.reject(record, "session_id: no such session lives here any more")
             return
@@ -111,7 +111,7 @@ class SessionProcessor:
         self._advance(SESSION_FEEDBACK, [event], np.array([record.offset], np.int64), out)
 
     def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded[Any]:
-        """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
+        """Calls, the bulk of all events, are not decoded into objects: few of them are ever read as such."""
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
         tenants = named_tenants(topic, records, limits)
         if topic == API_CALLS:
@@ -121,7 +121,7 @@ class SessionProcessor:
     def _advance(
         self, topic: str, events: Sequence[Mapping[str, Any]], offsets: NDArray[np.int64], out: SessionOutcome
     ) -> None:
-        """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
+        """Fold *events*, and sweep each time the watermark enters another slot."""
         batch = self._batch(topic, events)
         reach = np.maximum.accumulate(np.maximum(np.minimum(batch.at, out.now_ms), self.reached))
         slots = (reach - self.options.lateness_ms) // self.options.sweep_ms
@@ -165,21 +165,21 @@ class SessionProcessor:
 
     def _score(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
         folded = fold(self.table, seg, batch, self.active.roles)
-        looked = score_chunk(folded, self.active, behind=self.behind)
-        out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
+        chunk = score_chunk(folded, self.active, behind=self.behind)
+        out.count_events("unscored_events", len(batch) - int(chunk.scored.sum()))
         if self.active.drift is not None:
-            self.active.drift.take(folded, looked.score, looked.scored)
+            self.active.drift.take(folded, chunk.score, chunk.scored)
         seen = self.challenger_roles.refold(self.active.challengers, self.active.roles, folded)
-        shadows = Shadows(self.active.challengers, seen, looked, self.active.judge) if seen else None
+        shadows = Shadows(self.active.challengers, seen, chunk, self.active.engine) if seen else None
         watched = shadows.watched if shadows else None
-        self.guard.limits = self.active.judge.policy.guard
+        self.guard.limits = self.active.engine.policy.guard
         silent, unheard = self._is_silent, self.guard.cannot_verify_silence
-        walk = SlowPath(looked, self.table, self.cases, self.active, silent, unheard, watched)
-        reporter = SessionEventHandler(walk, self.active, self.guard, out, event_clock=self.options.event_clock)
-        walk.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
+        slow_path = SlowPath(chunk, self.table, self.risk_states, self.active, silent, unheard, watched)
+        reporter = SessionEventHandler(slow_path, self.active, self.guard, out, event_clock=self.options.event_clock)
+        slow_path.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
         reporter.report_features()
         if self.options.onlooker is not None:
-            self.options.onlooker(self.table, walk.looked)
+            self.options.onlooker(self.table, slow_path.chunk)
         if shadows:
             reporter.report_shadows(shadows)
         notify_network_contexts(folded, out)
@@ -191,8 +191,8 @@ class SessionProcessor:
 
     def _stamp(self, at: int, out: SessionOutcome) -> Stamp:
         now_ms = at if self.options.event_clock else out.now_ms
-        judge = self.active.judge
-        return Stamp(now_ms, self.active.detector.id, judge.policy_id, judge.policy.mode)
+        engine = self.active.engine
+        return Stamp(now_ms, self.active.detector.id, engine.policy_id, engine.policy.mode)
 
     def on_timer(self, now_ms: int) -> Outcome:
         """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
@@ -206,7 +206,7 @@ class SessionProcessor:
         return out.outcome(self.state)
 
     def _advance_watermark(self, slot: int, out: SessionOutcome) -> None:
-        """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
+        """Sweep at the watermark of *slot*: expire sessions, send summaries, decide where time alone may matter."""
         was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
         self.slot = slot
         due = self._expire(at, out)
@@ -219,7 +219,7 @@ class SessionProcessor:
     def _expired(self, at: int) -> NDArray[np.bool_]:
         """Rows whose time is past, by what became of their session."""
         rows = self.table.rows[: self.table.used]
-        times, flags = self.active.judge.policy.times, rows["flags"]
+        times, flags = self.active.engine.policy.times, rows["flags"]
         keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
         keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
         since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
@@ -229,7 +229,7 @@ class SessionProcessor:
     def _due(self, at: int) -> NDArray[np.bool_]:
         """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
         rows = self.table.rows[: self.table.used]
-        intervals = self.active.judge.limits[SILENCE_BIT]["intervals"]
+        intervals = self.active.engine.limits[SILENCE_BIT]["intervals"]
         promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
         silent = promised & (at - last_telemetry_at(rows) > rows["interval_ms"] * intervals)
         unsaid = ~holds_any(rows["mask"] & _SILENCE)
@@ -239,14 +239,14 @@ class SessionProcessor:
         return due & (rows["seen_at"] <= at)
 
     def _expire(self, at: int, out: SessionOutcome) -> NDArray[np.int64]:
-        """Forget sessions past their time; return the rows that are due to be looked at."""
+        """Expire sessions past their time; return the rows that are due for a decision."""
         over = self._expired(at)
         live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over
         evicted = surplus(self.table, live, self.options.max_sessions)
         out.count("evicted_sessions", by=evicted.size)
         over[evicted] = True
         due = np.flatnonzero(self._due(at) & ~over)
-        farewell = SessionExpiry(self.table, self.cases, at, self._stamp(at, out))
+        farewell = SessionExpiry(self.table, self.risk_states, at, self._stamp(at, out))
         for row in np.flatnonzero(over).tolist():
             farewell.announce(row, out)
             out.forget(row, self.state)
@@ -269,7 +269,7 @@ class SessionProcessor:
         """The changelog is restored.
 
         The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag
-        behind now, so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
+        behind now, so until the first sweep has chunk at the fleet, nothing is revoked for silence alone.
         """
         self.state.on_restored()
         self.reached, self.slot, self.silent = 0, None, None if len(self.table) else frozenset()

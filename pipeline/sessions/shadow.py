@@ -3,7 +3,7 @@
 Its vectors are the champion's, but for what depends on roles, which are its own (:mod:`pipeline.control.active`);
 which detections hold, those that ask for roles too, is as the champion has it.
 
-A challenger has no cases of its own. Its level at an event is what its band, in place of the champion's,
+A challenger has no risk_states of its own. Its level at an event is what its band, in place of the champion's,
 makes of the champion's session there; so one event's difference is told exactly, while what it would have
 led to (a factor proved, a session ended earlier) is not played out. Nothing the champion decides depends on
 whether a challenger looks on.
@@ -37,73 +37,75 @@ from pipeline.sessions.slow_path import PriorLevel, SlowPath, SlowPathEvent
 
 _ALL_BANDS: Final = len(BANDS) + 1
 Stamps = Callable[[int], Stamp]
-"""Under what something is said about a session at a time, in ms."""
+"""Time, model, policy and mode of a message about a session at a time in ms."""
 
 
 class Shadow:
-    """One challenger's look at a chunk, sorted as *looked* is; *own* is the chunk as its roles see it."""
+    """One challenger's scores for *chunk*, in its order; *own* is the chunk folded with the challenger's roles."""
 
-    def __init__(self, challenger: Challenger, own: Folded, looked: ScoredChunk, judge: PolicyEngine) -> None:
+    def __init__(self, challenger: Challenger, own: Folded, chunk: ScoredChunk, engine: PolicyEngine) -> None:
         self.id = challenger.id
-        self.score = scores(challenger.detector, own, looked.scored)
-        # What the champion passes over, a challenger has no word on either.
-        self.band = np.where(looked.scored, bands_of(challenger.detector, self.score, own), looked.band)
-        self.differs: Bools = self.band != looked.band
-        self._looked = looked
-        self._judge = judge
+        self.score = scores(challenger.detector, own, chunk.scored)
+        # A challenger has no score for events that the champion did not score.
+        self.band = np.where(chunk.scored, bands_of(challenger.detector, self.score, own), chunk.band)
+        self.differs: Bools = self.band != chunk.band
+        self._chunk = chunk
+        self._engine = engine
         self._would: dict[int, Level] = {}
-        self._told: list[int] = []
+        self._reported: list[int] = []
 
-    def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
-        """Learn what the challenger's band would make of the session in *sight*, as it stands now."""
-        case, judge = sight.case, self._judge
-        parts = judge.contributions(case, sight.subject, replace(moment, band=int(self.band[sight.index])))
-        value = score(judge.policy.prior + sum(part.log_odds for part in parts if not part.suppressed))
-        level = next_level(stood.level, value, (moment.at_ms - stood.since) / 1000, judge.policy.levels)
-        self._would[sight.index] = level
-        if level != case.level and self._is_news(case, level, moment.at_ms):
-            case.shadows[self.id] = [level, moment.at_ms]
-            self._told.append(sight.index)
+    def compare(self, current: SlowPathEvent, decision_input: DecisionInput, stood: PriorLevel) -> None:
+        """Compute the level that the challenger's band would give the session in *current*."""
+        state, engine = current.state, self._engine
+        parts = engine.contributions(
+            state, current.subject, replace(decision_input, band=int(self.band[current.index]))
+        )
+        value = score(engine.policy.prior + sum(part.log_odds for part in parts if not part.suppressed))
+        level = next_level(stood.level, value, (decision_input.at_ms - stood.since) / 1000, engine.policy.levels)
+        self._would[current.index] = level
+        if level != state.level and self._is_news(state, level, decision_input.at_ms):
+            state.shadows[self.id] = [level, decision_input.at_ms]
+            self._reported.append(current.index)
 
-    def _is_news(self, case: SessionRiskState, level: Level, at: int) -> bool:
-        """Told when it begins, when it changes, and again as often as a decision is."""
-        details, told_at = case.shadows.get(self.id, ["", 0])
-        return bool(level != details or at >= told_at + self._judge.policy.times.repeat_s * 1000)
+    def _is_news(self, state: SessionRiskState, level: Level, at: int) -> bool:
+        """Whether to report a difference: when it begins, when it changes, and as often as a decision is repeated."""
+        level_before, reported_at = state.shadows.get(self.id, ["", 0])
+        return bool(level != level_before or at >= reported_at + self._engine.policy.times.repeat_s * 1000)
 
-    def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
-        """Say where the level would differ, and of the *sampled* events how both see them."""
-        folded = self._looked.folded
+    def report(self, slow_path: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
+        """Report where the level would differ, and both opinions for the *sampled* events."""
+        folded = self._chunk.folded
         if folded.batch.kind in (Kind.CALL, Kind.AUTH):
             self._count(out)
-        out.count("challenger_differences", self.id, by=len(self._told))
-        for index in sorted({*self._told, *sampled.tolist()}):
+        out.count("challenger_differences", self.id, by=len(self._reported))
+        for index in sorted({*self._reported, *sampled.tolist()}):
             at = int(folded.at[index])
-            subject = subject_at(walk.table, folded, index)
+            subject = subject_at(slow_path.table, folded, index)
             out.send(outputs.shadow(subject, self._members(index, stamp(at)), at, stamp(at)))
 
     def _count(self, out: OutcomeBuilder) -> None:
-        """How often each band of the champion's met each of the challenger's."""
-        both = self._looked.band * _ALL_BANDS + self.band
-        pairs = np.bincount(both[self._looked.scored], minlength=_ALL_BANDS**2)
+        """Count the pairs of the champion's and the challenger's band."""
+        both = self._chunk.band * _ALL_BANDS + self.band
+        pairs = np.bincount(both[self._chunk.scored], minlength=_ALL_BANDS**2)
         for pair in np.flatnonzero(pairs).tolist():
             bands = map(str, divmod(pair, _ALL_BANDS))
             out.count("challenger_vectors", self.id, *bands, by=int(pairs[pair]))
 
     def _members(self, index: int, stamp: Stamp) -> Mapping[str, Any]:
-        looked, kind = self._looked, KINDS[int(self._looked.folded.facts["kind"][index])]
-        event = looked.folded.batch.events[int(looked.folded.seg.order[index])]
-        level = LEVELS[int(looked.level[index])]
+        chunk, kind = self._chunk, KINDS[int(self._chunk.folded.facts["kind"][index])]
+        event = chunk.folded.batch.events[int(chunk.folded.seg.order[index])]
+        level = LEVELS[int(chunk.level[index])]
         would = self._would.get(index, level)
         return {
             "principal_kind": kind or None,
             "caused_by": source_event_id(str(event["event_id"])),
-            "champion": self._opinion(stamp.model, looked.score[index], looked.band[index], level, kind),
+            "champion": self._opinion(stamp.model, chunk.score[index], chunk.band[index], level, kind),
             "challenger": self._opinion(self.id, self.score[index], self.band[index], would, kind),
             "differs": would != level,
         }
 
     def _opinion(self, model: str, value: float, band: int, level: Level, kind: str) -> dict[str, Any]:
-        action = self._judge.policy.action(kind, level)
+        action = self._engine.policy.action(kind, level)
         return {
             "model": model,
             "score": round(float(value), 6),
@@ -114,25 +116,25 @@ class Shadow:
 
 
 class Shadows:
-    """All challengers over a chunk, which each of them sees as its own of *seen*."""
+    """All challengers over a chunk; *seen* holds the chunk folded for each of them."""
 
     def __init__(
         self,
         challengers: Sequence[Challenger],
         seen: Sequence[Folded],
-        looked: ScoredChunk,
-        judge: PolicyEngine,
+        chunk: ScoredChunk,
+        engine: PolicyEngine,
     ) -> None:
-        self._all = [Shadow(challenger, own, looked, judge) for challenger, own in zip(challengers, seen, strict=True)]
+        self._all = [Shadow(challenger, own, chunk, engine) for challenger, own in zip(challengers, seen, strict=True)]
         self.watched: Bools = np.logical_or.reduce([shadow.differs for shadow in self._all])
 
-    def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
-        """Learn what those whose band is another would make of an event."""
+    def compare(self, current: SlowPathEvent, decision_input: DecisionInput, stood: PriorLevel) -> None:
+        """Compare an event with the challengers whose band differs from the champion's."""
         for shadow in self._all:
-            if shadow.differs[sight.index]:
-                shadow.compare(sight, moment, stood)
+            if shadow.differs[current.index]:
+                shadow.compare(current, decision_input, stood)
 
-    def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
-        """Say what each has to say of the chunk."""
+    def report(self, slow_path: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
+        """Report the differences of every challenger."""
         for shadow in self._all:
-            shadow.report(walk, sampled, stamp, out)
+            shadow.report(slow_path, sampled, stamp, out)

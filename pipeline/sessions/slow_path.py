@@ -1,7 +1,6 @@
-"""From what a chunk did to what should be said: a fast look at every event, a slow path for some.
+"""Slow path: selects the events of a scored chunk after which a decision may change, and has them handled in order.
 
-Whether an event takes the slow path depends on that event and on what its session remembered, never on the
-chunk.
+Whether an event takes the slow path depends on the event and its session's state, never on how records were chunked.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from models.events.batch import Kind
 from models.events.columns import ACTION, KINDS
 from models.features.table import FEATURE_NAMES
 from models.state.segments import Bools
-from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, Subject
+from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, Subject
 from models.updates.arrivals import subject_at
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.decision import DecisionInput
@@ -41,7 +40,7 @@ _REASONS_OF_MODEL: Final = 5
 
 @dataclass(slots=True)
 class SlowPathEvent:
-    """One event on the slow path: where it stands, whose it is, and its session's case."""
+    """One event on the slow path: its index in the chunk, its session's row and subject, and the risk state."""
 
     index: int
     row: int
@@ -49,24 +48,24 @@ class SlowPathEvent:
     event: Mapping[str, Any]
     subject: Subject
     kind: str
-    case: SessionRiskState
+    state: SessionRiskState
     flags: int
 
 
 @dataclass(frozen=True, slots=True)
 class PriorLevel:
-    """A session's level, and since when it has it, in ms."""
+    """A session's level before an event, and since when it had it, in ms."""
 
     level: Level
     since: int
 
 
 Handle = Callable[[SlowPathEvent, DecisionInput], None]
-"""Called for each event on the slow path, in order of arrival; changes ``sight.case`` and ``sight.flags``."""
+"""Called for each event on the slow path, in order of arrival; changes ``current.state`` and ``current.flags``."""
 Compare = Callable[[SlowPathEvent, DecisionInput, PriorLevel], None]
-"""Called after a watched event of a session that has a case, with how the session stood before it."""
+"""Called after a watched event of a session that has a risk state, with its level before the event."""
 Announce = Callable[[int, int], None]
-"""Called with index and flags for each event that shows who a session is, before the event is handled."""
+"""Called with index and flags for each event that reveals an identity, before the event is handled."""
 
 
 def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
@@ -77,105 +76,105 @@ def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int6
 
 
 class SlowPath:
-    """One pass over a looked-at chunk; keeps what the rows have to remember of it.
+    """One pass over a scored chunk; it writes mask, band, level, flags and wake time to the sessions' rows.
 
-    *watched* are events that somebody wants to see though they may change nothing; ``None`` for none.
+    *watched* are events that challengers compare even if they change nothing, ``(n,)``; ``None`` for none.
     """
 
     def __init__(
         self,
-        looked: ScoredChunk,
+        chunk: ScoredChunk,
         table: SessionTable,
-        cases: dict[int, SessionRiskState],
+        risk_states: dict[int, SessionRiskState],
         active: ActiveConfig,
         fleet_silent: Callable[[str], bool],
         fleet_unheard: Callable[[str], bool],
         watched: Bools | None = None,
     ) -> None:
-        self.looked = looked
+        self.chunk = chunk
         self.table = table
-        self.cases = cases
+        self.risk_states = risk_states
         self.active = active
         self.fleet_silent = fleet_silent
         self.fleet_unheard = fleet_unheard
         self.watched = watched
-        before, seg = looked.folded.before, looked.folded.seg
-        self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
-        self.holding = holds_any(looked.mask)
-        self.mask_moved = differs(looked.mask, self.mask_before)
-        self.band_before = _earlier(looked.band, before["band"], seg.starts)
-        self.special = forces_slow_path(looked.folded)
-        self.showing = reveals_identity(looked.folded)
-        self.going_on = continues_after_sign_out(looked.folded)
-        self.alarming = active.judge.alarming_band
-        action = looked.folded.facts["action"]
+        before, seg = chunk.folded.before, chunk.folded.seg
+        self.mask_before = _earlier(chunk.mask, before["mask"], seg.starts)
+        self.holding = holds_any(chunk.mask)
+        self.mask_moved = differs(chunk.mask, self.mask_before)
+        self.band_before = _earlier(chunk.band, before["band"], seg.starts)
+        self.forced = forces_slow_path(chunk.folded)
+        self.revealing = reveals_identity(chunk.folded)
+        self.continues = continues_after_sign_out(chunk.folded)
+        self.alarming = active.engine.alarming_band
+        action = chunk.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
-    def run(self, handle: Handle, introduce: Announce, compare: Compare | None = None) -> None:
-        """Take the slow path where it is due; the rows remember mask, band, level, flags and wake time."""
-        folded = self.looked.folded
+    def run(self, handle: Handle, announce: Announce, compare: Compare | None = None) -> None:
+        """Call *handle* for each event that needs the slow path, in order of arrival."""
+        folded = self.chunk.folded
         before, seg = folded.before, folded.seg
         wake, flags, level = before["wake_at"].copy(), before["flags"].copy(), before["level"].copy()
-        needs = self._needs(wake[seg.of], flags[seg.of]) | self.showing
+        needs = self._needs(wake[seg.of], flags[seg.of]) | self.revealing
         if needs.any():
             for index in self._in_order(needs):
                 owner = int(seg.of[index])
-                if self.showing[index]:
-                    introduce(index, int(flags[owner]))
-                stood = self._stood(index, int(flags[owner]))
-                if self._one_needs(index, int(wake[owner]), int(flags[owner])):
-                    sight = self._sight(index, int(flags[owner]))
-                    handle(sight, self._moment(sight))
-                    wake[owner] = self._settle(sight)
-                    flags[owner] = sight.flags
-                    level[owner] = LEVELS.index(sight.case.level)
-                    self.looked.level[index : int(seg.lasts[owner]) + 1] = level[owner]
-                if compare and stood and flags[owner] & HAS_CASE:
-                    sight = self._sight(index, int(flags[owner]))
-                    compare(sight, self._moment(sight), stood)
+                if self.revealing[index]:
+                    announce(index, int(flags[owner]))
+                prior = self._prior_level(index, int(flags[owner]))
+                if self._needs_slow_path(index, int(wake[owner]), int(flags[owner])):
+                    current = self._slow_event(index, int(flags[owner]))
+                    handle(current, self._decision_input(current))
+                    wake[owner] = self._settle(current)
+                    flags[owner] = current.flags
+                    level[owner] = LEVELS.index(current.state.level)
+                    self.chunk.level[index : int(seg.lasts[owner]) + 1] = level[owner]
+                if compare and prior and flags[owner] & HAS_RISK_STATE:
+                    current = self._slow_event(index, int(flags[owner]))
+                    compare(current, self._decision_input(current), prior)
         rows = self.table.rows
-        rows["mask"][seg.keys] = self.looked.mask[seg.lasts]
-        rows["band"][seg.keys] = self.looked.band[seg.lasts]
+        rows["mask"][seg.keys] = self.chunk.mask[seg.lasts]
+        rows["band"][seg.keys] = self.chunk.band[seg.lasts]
         rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
 
-    def _stood(self, index: int, flags: int) -> PriorLevel | None:
-        """How a session stands before a watched event; ``None`` where nothing can change any more."""
+    def _prior_level(self, index: int, flags: int) -> PriorLevel | None:
+        """The session's level before a watched event; ``None`` if the session is revoked or ended."""
         if self.watched is None or not self.watched[index] or flags & (REVOKED | ENDED):
             return None
-        case = self.cases.get(int(self.looked.folded.seg.keys[self.looked.folded.seg.of[index]]))
-        if case is None:
-            return PriorLevel(LEVELS[0], int(self.looked.folded.at[index]))
-        return PriorLevel(case.level, case.level_since)  # type: ignore[arg-type]
+        state = self.risk_states.get(int(self.chunk.folded.seg.keys[self.chunk.folded.seg.of[index]]))
+        if state is None:
+            return PriorLevel(LEVELS[0], int(self.chunk.folded.at[index]))
+        return PriorLevel(state.level, state.level_since)  # type: ignore[arg-type]
 
     def _needs(self, wake: NDArray[np.int64], flags: NDArray[np.uint8]) -> Bools:
-        """Events that would take the slow path if none before them in the chunk had."""
-        looked = self.looked
-        due = (wake > 0) & (looked.folded.at >= wake)
-        matters = holds_any(looked.mask | self.mask_before) | (flags & HAS_CASE != 0)
-        matters |= looked.band >= self.alarming
-        moved = self.mask_moved | ((looked.band != self.band_before) & matters)
+        """Events that need the slow path, given the state before the chunk, ``(n,)``."""
+        chunk = self.chunk
+        due = (wake > 0) & (chunk.folded.at >= wake)
+        matters = holds_any(chunk.mask | self.mask_before) | (flags & HAS_RISK_STATE != 0)
+        matters |= chunk.band >= self.alarming
+        moved = self.mask_moved | ((chunk.band != self.band_before) & matters)
         over = flags & (REVOKED | ENDED)
-        proving = self.proving & (flags & HAS_CASE != 0)
-        needs: Bools = self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
+        proving = self.proving & (flags & HAS_RISK_STATE != 0)
+        needs: Bools = self.forced | due | proving | (moved & (over == 0)) | (self.continues & (over == ENDED))
         return needs if self.watched is None else needs | (self.watched & matters & (over == 0))
 
-    def _one_needs(self, index: int, wake: int, flags: int) -> bool:
-        """The same for one event, knowing what those before it did."""
-        looked = self.looked
-        if self.special[index] or 0 < wake <= looked.folded.at[index]:
+    def _needs_slow_path(self, index: int, wake: int, flags: int) -> bool:
+        """Whether one event needs the slow path, given the events before it."""
+        chunk = self.chunk
+        if self.forced[index] or 0 < wake <= chunk.folded.at[index]:
             return True
-        if self.proving[index] and flags & HAS_CASE:
+        if self.proving[index] and flags & HAS_RISK_STATE:
             return True
         if flags & (REVOKED | ENDED):
-            return bool(self.going_on[index]) and not flags & REVOKED
+            return bool(self.continues[index]) and not flags & REVOKED
         if self.mask_moved[index]:
             return True
-        matters = bool(self.holding[index] or flags & HAS_CASE or looked.band[index] >= self.alarming)
-        return matters and bool(looked.band[index] != self.band_before[index])
+        matters = bool(self.holding[index] or flags & HAS_RISK_STATE or chunk.band[index] >= self.alarming)
+        return matters and bool(chunk.band[index] != self.band_before[index])
 
     def _in_order(self, needs: Bools) -> list[int]:
-        """From its first event in need, every event of a session may need: all those, in order of arrival."""
-        seg = self.looked.folded.seg
+        """Every event of a session from its first that needs the slow path on, in order of arrival."""
+        seg = self.chunk.folded.seg
         first = np.flatnonzero(needs)
         owners, where = np.unique(seg.of[first], return_index=True)
         spans = [np.arange(first[at], seg.lasts[owner] + 1) for owner, at in zip(owners, where, strict=True)]
@@ -183,8 +182,8 @@ class SlowPath:
         ordered: list[int] = indexes[np.argsort(seg.order[indexes])].tolist()
         return ordered
 
-    def _sight(self, index: int, flags: int) -> SlowPathEvent:
-        folded = self.looked.folded
+    def _slow_event(self, index: int, flags: int) -> SlowPathEvent:
+        folded = self.chunk.folded
         row = int(folded.seg.keys[folded.seg.of[index]])
         at = int(folded.at[index])
         subject = subject_at(self.table, folded, index)
@@ -197,68 +196,68 @@ class SlowPath:
             event,
             subject,
             kind,
-            self.cases.get(row) or SessionRiskState(level_since=at),
+            self.risk_states.get(row) or SessionRiskState(level_since=at),
             flags,
         )
 
-    def _moment(self, sight: SlowPathEvent) -> DecisionInput:
-        folded, index = self.looked.folded, sight.index
+    def _decision_input(self, current: SlowPathEvent) -> DecisionInput:
+        folded, index = self.chunk.folded, current.index
         return DecisionInput(
-            at_ms=sight.at,
-            event_id=str(sight.event["event_id"]),
-            evidence=source_event_id(str(sight.event["event_id"])),
-            mask=as_int(self.looked.mask[index]),
+            at_ms=current.at,
+            event_id=str(current.event["event_id"]),
+            evidence=source_event_id(str(current.event["event_id"])),
+            mask=as_int(self.chunk.mask[index]),
             mask_before=as_int(self.mask_before[index]),
             before_ms=int(folded.previous_at[index]),
-            band=int(self.looked.band[index]),
+            band=int(self.chunk.band[index]),
             action=int(folded.facts["action"][index]),
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
-            principal_kind=sight.kind,
+            principal_kind=current.kind,
             fact=lambda name: self.value(name, index),
-            fleet_silent=lambda: self.fleet_silent(sight.subject.tenant),
+            fleet_silent=lambda: self.fleet_silent(current.subject.tenant),
             used_at=int(folded.facts["used_at"][index]),
             is_use=folded.batch.kind in (Kind.AUTH, Kind.CALL),
-            observed_text=sight.event.get("details") or {},
-            silence_unverified=lambda: self.fleet_unheard(sight.subject.tenant),
+            observed_text=current.event.get("details") or {},
+            silence_unverified=lambda: self.fleet_unheard(current.subject.tenant),
         )
 
     def value(self, name: str, index: int) -> float:
         """A feature's or fact's value after event *index*."""
-        folded = self.looked.folded
+        folded = self.chunk.folded
         if name in _FEATURE:
             return float(folded.values[_FEATURE[name], index])
         return float(folded.facts[name][index])
 
     def learning(self, index: int) -> list[str]:
-        """Detections that did not know what is normal at event *index*."""
-        return learning(self.looked.folded.facts, self.active.judge.limits, index)
+        """Detections that had no baseline yet at event *index*."""
+        return learning(self.chunk.folded.facts, self.active.engine.limits, index)
 
     def moved(self, index: int) -> list[Moved]:
-        """What made the model find event *index* odd."""
-        if not self.looked.band[index]:
+        """The features that made event *index* anomalous for the model."""
+        if not self.chunk.band[index]:
             return []
-        folded = self.looked.folded
+        folded = self.chunk.folded
         values, kind = np.ascontiguousarray(folded.values[:, index]), int(folded.facts["kind"][index])
         return self.active.detector.explain(values, kind, _REASONS_OF_MODEL)
 
-    def transition(self, sight: SlowPathEvent) -> str:
-        """The call before and this one, where that is rare in the session's role; else nothing."""
-        facts, roles = self.looked.folded.facts, self.active.roles
-        if roles is None or "rare" not in facts or not facts["rare"][sight.index]:
+    def transition(self, current: SlowPathEvent) -> str:
+        """The previous call and this one if the transition is rare in the session's role, else nothing."""
+        facts, roles = self.chunk.folded.facts, self.active.roles
+        if roles is None or "rare" not in facts or not facts["rare"][current.index]:
             return ""
-        before = int(facts["previous_operation"][sight.index])
+        before = int(facts["previous_operation"][current.index])
         name = roles.name_of(before) or ("an operation the model does not know" if before else "the start")
-        return f"{sight.event['operation']} after {name}"
+        return f"{current.event['operation']} after {name}"
 
-    def _settle(self, sight: SlowPathEvent) -> int:
-        """Keep or drop the case; the row's next wake time."""
-        case = sight.case
-        if case.is_empty():
-            self.cases.pop(sight.row, None)
-            sight.flags &= ~HAS_CASE
+    def _settle(self, current: SlowPathEvent) -> int:
+        """Store or drop the risk state; returns the row's next wake time."""
+        state = current.state
+        if state.is_empty():
+            self.risk_states.pop(current.row, None)
+            current.flags &= ~HAS_RISK_STATE
             return 0
-        self.cases[sight.row] = case
-        sight.flags |= HAS_CASE
-        if case.ended_at:
+        self.risk_states[current.row] = state
+        current.flags |= HAS_RISK_STATE
+        if state.ended_at:
             return 0
-        return self.active.judge.wake_at(case, sight.at, as_int(self.looked.mask[sight.index]))
+        return self.active.engine.wake_at(state, current.at, as_int(self.chunk.mask[current.index]))

@@ -17,7 +17,7 @@ import numpy as np
 from models.events.text_hashing import PART_SEPARATOR
 from models.state.codec import LAYOUT_IN_HEAD, DecodedRows, decode_all, encode, is_whole, put
 from models.state.layout import Layout, earlier_layouts, layout_of, read_record
-from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow, gather
+from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, UnreadableRow, gather
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import ORDER
 from pipeline.processing.outcome import OutcomeBuilder
@@ -37,7 +37,7 @@ class SessionState:
 
     def __init__(self, row_type: np.dtype[Any]) -> None:
         self.table = SessionTable(row_type)
-        self.cases: dict[int, SessionRiskState] = {}
+        self.risk_states: dict[int, SessionRiskState] = {}
         self._row_type = row_type
         self._own = layout_of(row_type)
         self._layouts: dict[bytes, Layout] = {}
@@ -95,21 +95,21 @@ class SessionState:
         values = list(present.values())
         decoded = decode_all(values, self._layouts, self._row_type)
         _check_keys(present, decoded.names)
-        cases = [SessionRiskState.decode(side) if side else None for side in decoded.sides]
+        risk_states = [SessionRiskState.decode(side) if side else None for side in decoded.sides]
         _reevaluate(decoded)
         self._restored.update({value[LAYOUT_IN_HEAD] for value in values})
         places = put(self.table, list(present), decoded.rows, decoded.names)
-        for place, case in zip(places.tolist(), cases, strict=True):
-            if case is not None:
-                self.cases[place] = case
-            elif self.cases:
-                self.cases.pop(place, None)
+        for place, risk_state in zip(places.tolist(), risk_states, strict=True):
+            if risk_state is not None:
+                self.risk_states[place] = risk_state
+            elif self.risk_states:
+                self.risk_states.pop(place, None)
 
     def _forget(self, keys: Iterable[bytes]) -> None:
         for key in keys:
             row = self.table.find(*unpack_key(key))
             if row >= 0:
-                self.cases.pop(row, None)
+                self.risk_states.pop(row, None)
                 self.table.remove(row)
 
     def on_restored(self) -> None:
@@ -140,7 +140,7 @@ class SessionState:
     def forget(self, row: int) -> ChangelogRow:
         """Free the row of a session that is over; returns its tombstone."""
         names = self.table.names[row]
-        self.cases.pop(row, None)
+        self.risk_states.pop(row, None)
         self.table.remove(row)
         return row_key(names), None
 
@@ -148,7 +148,7 @@ class SessionState:
         """Changelog rows of the sessions in *rows*, in ascending order."""
         touched = sorted(rows)
         names = [self.table.names[row] for row in touched]
-        sides = [self.cases[row].encode() if row in self.cases else b"" for row in touched]
+        sides = [self.risk_states[row].encode() if row in self.risk_states else b"" for row in touched]
         encoded = encode(gather(self.table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         return [*self.layout_records(), *encoded] if encoded else []
 
@@ -190,10 +190,10 @@ def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
 
 
 def _reevaluate(decoded: DecodedRows) -> None:
-    """Drop bits of detections that are numbered in another order; open cases are decided anew on the next sweep."""
+    """Drop bits of detections that are numbered in another order; open sessions are decided anew on the next sweep."""
     other = (decoded.orders != np.frombuffer(ORDER, np.uint8)).any(axis=1)
     if other.any():
         rows = decoded.rows
         rows["mask"][other] = 0
-        open_case = rows["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
+        open_case = rows["flags"] & (HAS_RISK_STATE | REVOKED | ENDED) == HAS_RISK_STATE
         rows["wake_at"][other & open_case] = 1

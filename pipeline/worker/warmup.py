@@ -27,7 +27,7 @@ def compile_all(active: ActiveConfig) -> None:
     folder = open_disk_cache()
     if folder is not None:
         remove_other_versions(folder)
-    config = ActiveConfig(judge=active.judge, detector=active.detector, roles=active.roles)
+    config = ActiveConfig(engine=active.engine, detector=active.detector, roles=active.roles)
     processor, restored = (SessionProcessor(config, Columns(_KEY), Options()) for _ in range(2))
     for topic in SOURCES:
         values = [file.read_bytes() for file in sorted((EXAMPLES / topic / "valid").glob("*.json"))]

@@ -14,10 +14,10 @@ def test_a_changed_policy_is_in_force_and_an_unchanged_one_is_not_read_again(tmp
     path = tmp_path / "policy.toml"
     write_policy(path, 'name = "one"', at=1)
     desk = Desk(policy_file=path)
-    before = desk.in_force.active.judge
+    before = desk.in_force.active.engine
 
     desk.look()
-    assert desk.in_force.active.judge is before
+    assert desk.in_force.active.engine is before
 
     write_policy(path, 'name = "two"', at=2)
     desk.look()

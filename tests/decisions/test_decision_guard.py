@@ -26,7 +26,7 @@ def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> No
 
     again = second.see(60, "device_rooted")
     assert again.revocation_id == stable_id("acme", "s-2", 0, "device_rooted")
-    assert (again.action, again.held, second.case.held_at) == ("revoke", False, 0)
+    assert (again.action, again.held, second.risk_state.held_at) == ("revoke", False, 0)
 
 
 @pytest.mark.parametrize("kind", ["agent", "service", "api_key"])
@@ -47,7 +47,7 @@ def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
     session.see(2)
     session.see(62)
 
-    assert (session.case.level, session.case.held_at, session.case.is_empty()) == ("LOW", 0, True)
+    assert (session.risk_state.level, session.risk_state.held_at, session.risk_state.is_empty()) == ("LOW", 0, True)
 
 
 def test_a_held_session_is_not_revoked_once_its_evidence_has_ended() -> None:

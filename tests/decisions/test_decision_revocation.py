@@ -16,7 +16,7 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
     session = new_session()
 
     decisions = [session.see(at, "device_rooted") for at in (0, 10)]
-    session.case.revocation = None
+    session.risk_state.revocation = None
     decisions.append(session.see(20, "device_rooted"))
 
     assert [decision.revocation_id for decision in decisions] == [stable_id("acme", "s-1", 0, "device_rooted")] * 3
@@ -42,7 +42,7 @@ def test_the_largest_contribution_is_the_cause() -> None:
 
 def test_a_sign_in_that_clears_nothing_changes_no_id() -> None:
     session, other = Session(), Session()
-    other.case.children.append("s-2")
+    other.risk_state.children.append("s-2")
     other.see(0, action="sign_in")
 
     assert session.see(10, "device_rooted").revocation_id == other.see(10, "device_rooted").revocation_id != ""
@@ -54,7 +54,7 @@ def test_another_tenant_session_or_epoch_has_another_id() -> None:
         for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
     later = new_session()
-    later.case.epoch = 1
+    later.risk_state.epoch = 1
     ids.add(later.see(0, "mass_read").revocation_id)
 
     assert len(ids) == 4
@@ -70,11 +70,11 @@ def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
     assert [(decision.action, decision.revocation_id, decision.challenge_id) for decision in later] == [
         ("revoke", "", "")
     ] * 3
-    assert session.case.epoch == 0
+    assert session.risk_state.epoch == 0
 
 
 def _revoke(one: Session, decision: Decision) -> None:
-    one.case.revocation = Revocation({"revocation_id": decision.revocation_id}, one.at + 60_000)
+    one.risk_state.revocation = Revocation({"revocation_id": decision.revocation_id}, one.at + 60_000)
 
 
 def test_silence_after_a_revocation_is_no_evidence() -> None:
@@ -95,7 +95,7 @@ def test_observe_mode_decides_and_commands_nothing() -> None:
     assert brief(medium) == ("MEDIUM", "step_up", False, False)
     assert high.is_reported
     assert medium.is_reported
-    assert (session.case.revocation, session.case.challenge, session.case.held_at) == (
+    assert (session.risk_state.revocation, session.risk_state.challenge, session.risk_state.held_at) == (
         None,
         None,
         0,

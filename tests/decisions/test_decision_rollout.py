@@ -73,7 +73,7 @@ def test_a_step_up_is_withdrawn_when_the_fleet_follows_later() -> None:
     later = [session.see(at) for at in (601, 700)]
 
     assert brief(asked[-1]) == CHALLENGED
-    assert (withdrawn.action, session.case.challenge) == ("allow", None)
+    assert (withdrawn.action, session.risk_state.challenge) == ("allow", None)
     assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 2
 
 

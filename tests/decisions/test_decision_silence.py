@@ -20,7 +20,7 @@ def test_a_step_up_for_silence_is_withdrawn_when_telemetry_returns() -> None:
 
     assert asked.challenge_id
     assert brief(after) == QUIET
-    assert session.case.challenge is None
+    assert session.risk_state.challenge is None
 
 
 def test_a_withdrawn_step_up_is_not_requested_again_during_the_dwell_time() -> None:

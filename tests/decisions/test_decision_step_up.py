@@ -28,7 +28,7 @@ def test_a_passed_step_up_clears_what_it_can() -> None:
     passed = session.see(20, action="step_up_passed", strong_age_s=0)
 
     assert (brief(passed), passed.previous, passed.is_reported) == (QUIET, "MEDIUM", True)
-    assert (session.case.challenge, session.case.epoch, session.case.episodes) == (None, 1, {})
+    assert (session.risk_state.challenge, session.risk_state.epoch, session.risk_state.episodes) == (None, 1, {})
     assert brief(session.see(400)) == QUIET
 
 
@@ -134,7 +134,7 @@ def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:
     late = session.see(4_300)
 
     assert (resting.level, resting.detections, woken_at) == ("MEDIUM", ["network_changed"], 360)
-    assert (back.detections, session.case.challenge is not None) == ([], True)
+    assert (back.detections, session.risk_state.challenge is not None) == ([], True)
     assert brief(late) == REVOKED
 
 
@@ -157,7 +157,7 @@ def test_a_person_who_returns_in_time_and_passes_is_trusted() -> None:
 
     answered = session.see(4_100, action="step_up_passed", strong_age_s=0)
 
-    assert (brief(answered), session.case.challenge) == (QUIET, None)
+    assert (brief(answered), session.risk_state.challenge) == (QUIET, None)
 
 
 def test_the_deadline_of_a_step_up_wakes_the_session() -> None:

@@ -51,7 +51,7 @@ def test_a_session_wakes_when_a_suppression_expires() -> None:
 def test_a_false_positive_is_suppressed_for_its_time() -> None:
     session = new_session('mode = "observe"')
     session.see(0, "mass_read")
-    session.case.suppressed_until = {"mass_read": 100_000}
+    session.risk_state.suppressed_until = {"mass_read": 100_000}
 
     muted, again = session.see(99, "mass_read"), session.see(100, "mass_read")
 

@@ -31,7 +31,7 @@ def test_what_holds_without_anything_new_counts_as_long_as_it_holds() -> None:
     session.see(7200, "mass_read")
 
     assert [part.detection for part in session.see(7260).contributions] == ["mass_read"]
-    assert session.case.episodes["mass_read"].last_at == 7_200_000
+    assert session.risk_state.episodes["mass_read"].last_at == 7_200_000
 
 
 def test_a_detection_held_until_the_event_before_it_stopped() -> None:
@@ -41,7 +41,7 @@ def test_a_detection_held_until_the_event_before_it_stopped() -> None:
 
     session.see(601)
 
-    assert session.case.episodes["mass_read"].last_at == 600_000
+    assert session.risk_state.episodes["mass_read"].last_at == 600_000
     assert [part.detection for part in session.see(600 + 1800).contributions] == ["mass_read"]
 
 
@@ -64,14 +64,14 @@ def test_a_session_wakes_when_time_alone_changes_something() -> None:
     session.see(60)
     assert session.wake() == 1800.001
     session.see(1800.001)
-    assert (session.case.level, session.wake(), session.case.is_empty()) == ("LOW", 0, True)
+    assert (session.risk_state.level, session.wake(), session.risk_state.is_empty()) == ("LOW", 0, True)
 
 
 def test_a_session_without_evidence_never_wakes() -> None:
     session = new_session()
     session.see(0)
 
-    assert (session.wake(), session.case.is_empty()) == (0, True)
+    assert (session.wake(), session.risk_state.is_empty()) == (0, True)
 
 
 def test_a_raised_level_is_reported_again_but_not_at_every_event() -> None:

@@ -98,7 +98,7 @@ def test_a_closed_finding_is_opened_again() -> None:
     desk = Desk(BUSY)
     desk.each(auth(0), *(call(1 + n, records=60, sensitivity="restricted") for n in range(2)))
     assert len(desk.revoked("s-1")) == 1
-    case = desk.scorer.cases[desk.scorer.table.find("default", "s-1")]
+    case = desk.scorer.risk_states[desk.scorer.table.find("default", "s-1")]
     case.finding, case.finding_at = "", 0
 
     desk.each(*others(5, 75))
@@ -109,7 +109,7 @@ def test_a_closed_finding_is_opened_again() -> None:
 
 def test_it_is_reported_although_the_level_was_lowered_meanwhile() -> None:
     desk = fallen()
-    desk.scorer.cases[desk.scorer.table.find("default", "s-1")].episodes.clear()
+    desk.scorer.risk_states[desk.scorer.table.find("default", "s-1")].episodes.clear()
     desk.each(*others(5, 75))
 
     assert [risk["level"] for risk in reports(desk)] == ["LOW"]

@@ -125,7 +125,7 @@ def test_a_session_of_a_hundred_thousand_events_in_one_second_stays_as_small_as_
     assert largest < 16_000
     assert sent_number <= 4 * BURST
     assert _resident_bytes() - half_way < 64 * 2**20
-    assert len(desk.scorer.table) == len(desk.scorer.cases) == 1
+    assert len(desk.scorer.table) == len(desk.scorer.risk_states) == 1
 
 
 def _hostile_call(number: int) -> Rec:

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError, model_validator
 
 from models.events.columns import AUTH_ACTIONS
-from pipeline.sessions.context_updates import TOLD
+from pipeline.sessions.context_updates import ATTEMPTS
 from schemas.decode import decode_chunk, encode
 from schemas.decoded import Repaired
 from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
@@ -256,7 +256,7 @@ def test_every_action_of_the_contract_has_a_number_in_the_fold() -> None:
     actions = get_args(AuthEvent.model_fields["action"].annotation)
 
     assert sorted(AUTH_ACTIONS) == sorted(actions)
-    assert set(TOLD) == set(get_args(NetworkActivity.model_fields["action"].annotation)) < set(actions)
+    assert set(ATTEMPTS) == set(get_args(NetworkActivity.model_fields["action"].annotation)) < set(actions)
 
 
 def test_a_model_with_a_validator_of_its_own_is_refused() -> None:

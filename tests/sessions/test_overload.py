@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.detectors.base import NoDetector
 from models.detectors.drift import Reference
 from models.features.table import FEATURE_NAMES
-from models.state.table import HAS_CASE
+from models.state.table import HAS_RISK_STATE
 from pipeline.assembly import options
 from pipeline.control.active import Challenger
 from pipeline.control.drift import LiveDrift
@@ -163,7 +163,7 @@ def test_a_session_with_a_case_is_scored_however_late_it_is() -> None:
 
     play(this_desk, call(701), behind=True)
 
-    assert (int(row["mask"][0, 0]), int(row["flags"][0]) & HAS_CASE) == (0, HAS_CASE)
+    assert (int(row["mask"][0, 0]), int(row["flags"][0]) & HAS_RISK_STATE) == (0, HAS_RISK_STATE)
     assert (len(model.calls), this_desk.counts["unscored_events", topics.API_CALLS]) == (1, 0)
 
 

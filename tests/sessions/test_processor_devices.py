@@ -41,7 +41,7 @@ def test_a_session_remembers_no_more_devices_than_it_must() -> None:
 
     states = [(event["device_id"], event["state"]) for event in this_desk.said(topics.SESSION_BINDINGS)]
     assert [device for device, state in states if state == "ended"] == [f"phone-{at}" for at in range(23)]
-    assert len(this_desk.scorer.cases[0].devices) == 16
+    assert len(this_desk.scorer.risk_states[0].devices) == 16
 
 
 def test_every_message_tells_the_device_of_its_moment() -> None:

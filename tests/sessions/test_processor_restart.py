@@ -91,7 +91,9 @@ def test_a_row_is_read_back_bit_for_bit() -> None:
     rows = [this_desk.scorer.table.find("default", name) for name in ("s-1", "s-2")]
 
     assert other.scorer.table.rows[same].tobytes() == this_desk.scorer.table.rows[rows].tobytes()
-    assert [other.scorer.cases.get(row) for row in same] == [this_desk.scorer.cases.get(row) for row in rows]
+    assert [other.scorer.risk_states.get(row) for row in same] == [
+        this_desk.scorer.risk_states.get(row) for row in rows
+    ]
 
 
 def test_an_unacknowledged_revocation_is_sent_again_by_whoever_takes_over() -> None:

@@ -40,7 +40,7 @@ def test_a_policy_is_exchanged_between_chunks() -> None:
     this_desk.each(auth(0), call(1, records=200, sensitivity="restricted"))
     assert this_desk.revoked() == []
 
-    this_desk.active.use_policy(Desk(BUSY).active.judge.policy)
+    this_desk.active.use_policy(Desk(BUSY).active.engine.policy)
     this_desk.each(*others(2, 60))
 
     assert len(set(this_desk.revoked("s-1"))) == 1

@@ -122,7 +122,7 @@ def assert_restored(state: SessionState, rows: list[Stored]) -> None:
         names = Subject.unpack(stored.key)
         place = state.table.find(names.tenant, names.session_id)
         assert columns_of(state.table.rows[place]) == stored.columns
-        assert side_of(state.cases.get(place)) == stored.side == of_side(stored.side)
+        assert side_of(state.risk_states.get(place)) == stored.side == of_side(stored.side)
 
 
 # --- Rows of newer versions -------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def assert_rolled_back(state: SessionState, rows: NDArray[Any]) -> None:
     for number, row in enumerate(expected):
         place = state.table.find("acme", f"s-{number}")
         assert columns_of(state.table.rows[place]) == columns_of(row)
-        assert state.cases[place] == SessionRiskState(epoch=3)
+        assert state.risk_states[place] == SessionRiskState(epoch=3)
 
 
 @pytest.mark.parametrize("place", [0, 3, 9], ids=["first", "in between", "last"])
@@ -244,7 +244,7 @@ def test_of_a_session_that_waits_for_its_layout_the_newest_row_counts() -> None:
     assert sorted(state.table.names[row] for row in state.table.live()) == [
         Subject("acme", name, "ana", "phone-1").pack() for name in ("s-0", "s-2")
     ]
-    assert state.cases[state.table.find("acme", "s-0")].epoch == 4
+    assert state.risk_states[state.table.find("acme", "s-0")].epoch == 4
 
 
 def test_rows_whose_layout_nobody_recorded_are_refused_when_all_is_read() -> None:

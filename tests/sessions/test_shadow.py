@@ -111,7 +111,7 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "caused_by": MOVED[-1]["event_id"],
             "occurred_at": T0 + 701_000,
             "decided_at": this_desk.said(topics.SESSION_RISK)[0]["decided_at"],
-            "policy": this_desk.active.judge.policy_id,
+            "policy": this_desk.active.engine.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
                 "model": "always-3@1",
@@ -159,7 +159,7 @@ def test_without_evidence_no_band_makes_a_difference() -> None:
     this_desk.each(auth(0), *(call(at) for at in range(1, 50)))
 
     assert this_desk.said(topics.SESSION_SHADOW) == []
-    assert this_desk.scorer.cases == {}
+    assert this_desk.scorer.risk_states == {}
 
 
 def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:

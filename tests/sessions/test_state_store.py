@@ -106,7 +106,7 @@ def _held(state: SessionState) -> dict[bytes, bytes]:
     for row in state.table.live().tolist():
         names = Subject.unpack(state.table.names[row])
         found = state.table.find(names.tenant, names.session_id)
-        side = state.cases[found].encode() if found in state.cases else b""
+        side = state.risk_states[found].encode() if found in state.risk_states else b""
         ((_, value),) = encode(state.table.rows[[found]], [state.table.names[row]], [side], ORDER)
         answer[row_key(state.table.names[row])] = value
     return answer
@@ -147,4 +147,4 @@ def test_nothing_read_back_is_nothing_held() -> None:
 
     state.restore([])
 
-    assert (len(state.table), state.cases) == (0, {})
+    assert (len(state.table), state.risk_states) == (0, {})

@@ -76,7 +76,7 @@ class Desk:
     def stands(self) -> tuple[str | None, str, list[str]]:
         found = self.in_force
         champion = found.active.detector.id.partition("@")[0]
-        return champion, found.active.judge.policy.mode, sorted(found.challengers)
+        return champion, found.active.engine.policy.mode, sorted(found.challengers)
 
 
 def write_policy(path: Path, text: str, at: int) -> None:

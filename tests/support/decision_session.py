@@ -27,13 +27,13 @@ class Session:
     guard: Guard | None = None
     fleet_silent: bool = False
     silence_unverified: bool = False
-    case: SessionRiskState = field(default_factory=SessionRiskState)
+    risk_state: SessionRiskState = field(default_factory=SessionRiskState)
     mask: int = 0
     at: int = 0
     used_at: int = -1
 
     def __post_init__(self) -> None:
-        self.judge = PolicyEngine(self.policy)
+        self.engine = PolicyEngine(self.policy)
         self.guard = self.guard or Guard(self.policy.guard, 1.0)
 
     def see(
@@ -70,11 +70,11 @@ class Session:
         self.mask, self.at = mask, now
         self.used_at = self.used_at if idle else now
         assert self.guard is not None
-        return self.judge.decide(self.case, self.subject, moment, self.guard)
+        return self.engine.decide(self.risk_state, self.subject, moment, self.guard)
 
     def wake(self) -> float:
         """The second at which the session wakes; 0 for never."""
-        return self.judge.wake_at(self.case, self.at, self.mask) / 1000
+        return self.engine.wake_at(self.risk_state, self.at, self.mask) / 1000
 
 
 def new_session(text: str = "", **members: Any) -> Session:

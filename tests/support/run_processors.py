@@ -167,7 +167,7 @@ class Desk(Player):
 
     def restarted(self) -> Desk:
         """Another worker that takes over from the changelog."""
-        other = Desk(self.active.judge.policy, self.active.detector, self.options)
+        other = Desk(self.active.engine.policy, self.active.detector, self.options)
         other.scorer.restore([*self.layouts.items(), *self.rows.items()])
         other.scorer.on_restored()
         other.offsets, other.rows = self.offsets.copy(), dict(self.rows)

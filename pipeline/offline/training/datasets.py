@@ -105,7 +105,7 @@ def in_recording(recording: Path, active: ActiveConfig, settings: Settings, low_
     Raises:
         RecordingError: the recording cannot be read.
     """
-    policy = active.judge.policy
+    policy = active.engine.policy
     active.use_policy(policy.model_copy(update={"low_features_share": low_share}))
     replay = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     with working("counting"):
