@@ -44,14 +44,14 @@ class GroupReader:
 
     async def chunk(self, limit: int, wait_ms: int) -> list[Record]:
         """Return at most *limit* records, none after *wait_ms*: topic by topic, each partition in order."""
-        async with _responding(self._connection, "gives no records"):
+        async with _responding(self._connection, "returns no records"):
             found = await self._reader.getmany(timeout_ms=wait_ms, max_records=limit)
         in_order = sorted(found, key=lambda item: (self._topic_order[item.topic], item.partition))
         return [record for partition in in_order for record in found[partition]]
 
     async def commit(self) -> None:
         """Commit the offsets after all records that were returned."""
-        async with _responding(self._connection, "does not keep how far was read"):
+        async with _responding(self._connection, "does not commit offsets"):
             if self._commit_task is not None:  # a commit under way does not include what was returned since
                 await self._wait_for(self._commit_task)
             self._commit_task = asyncio.create_task(self._reader.commit())
@@ -74,7 +74,7 @@ class GroupReader:
     async def lag(self) -> dict[tuple[str, int], int]:
         """Return how many records of each topic and partition were not returned yet, as of the last fetch."""
         found = {}
-        async with _responding(self._connection, "does not say how far there is to read"):
+        async with _responding(self._connection, "does not report how much is unread"):
             for item in self._reader.assignment():
                 if (end := self._reader.highwater(item)) is not None:
                     found[item.topic, item.partition] = max(0, end - await self._reader.position(item))
@@ -99,13 +99,13 @@ async def group_reader(
         reader.assign(list(starts))
         new_offsets = {}
         for partition, start in starts.items():
-            async with _responding(connection, "does not say how far was read"):
+            async with _responding(connection, "does not return the committed offsets"):
                 known = await reader.committed(partition)
             if known is None:
                 new_offsets[partition] = start
                 reader.seek(partition, start)
         if new_offsets:  # committed at once: a reader stopped before its first commit continues here
-            async with _responding(connection, "does not keep how far was read"):
+            async with _responding(connection, "does not commit offsets"):
                 await reader.commit(new_offsets)
             log.info("group %s is new to %d of %d partitions", group, len(new_offsets), len(starts))
         read = GroupReader(reader, connection, topics)
@@ -119,11 +119,11 @@ async def group_reader(
 async def _start_offsets(connection: Connection, topics: Sequence[str], since_ms: int) -> dict[TopicPartition, int]:
     """The offset of each partition at which a group starts that has no committed offset there."""
     async with open_reader(connection, topics) as reader:
-        async with _responding(connection, "does not say what it holds"):
+        async with _responding(connection, "does not report the offsets of its topics"):
             if connection.embedded:  # it cannot look offsets up by time, and holds no old records
                 return dict(await reader.beginning_offsets(list(reader.assignment())))
             ends = await reader.end_offsets(list(reader.assignment()))
-        async with _responding(connection, "does not say what it holds since when"):
+        async with _responding(connection, "does not look offsets up by time"):
             found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
     return {item: found[item].offset if found.get(item) else end for item, end in ends.items()}
 
@@ -144,7 +144,7 @@ async def _responding(connection: Connection, failure: str) -> AsyncIterator[Non
     except GroupAuthorizationFailedError as error:
         raise RightsMissingError(
             f"{connection.bootstrap} does not let {connection.kafka_principal} read as group {_named(error)}; "
-            "`session-risk topics acls` tells the rights of each role, and grants them"
+            "`session-risk topics acls` lists the rights of each role, and grants them"
         ) from error
     except TimeoutError as error:
         raise BrokerUnreachableError(

@@ -184,7 +184,7 @@ def not_authorized(connection: Connection, what: str, topics: Iterable[str]) -> 
     """Return the error message that this client may not do *what* (a verb) with *topics*."""
     return (
         f"{connection.bootstrap} does not let {connection.kafka_principal} {what} topic {', '.join(sorted(topics))}; "
-        "`session-risk topics acls` tells the rights of each role, and grants them"
+        "`session-risk topics acls` lists the rights of each role, and grants them"
     )
 
 

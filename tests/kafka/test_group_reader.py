@@ -23,12 +23,12 @@ from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, To
 PATIENCE = 30.0
 PLACE = TopicPartition("session-risk", 0)
 ASKED = {
-    "end_offsets": "does not say what it holds",
-    "offsets_for_times": "does not say what it holds since when",
-    "committed": "does not say how far was read",
-    "commit": "does not keep how far was read",
-    "getmany": "gives no records",
-    "position": "does not say how far there is to read",
+    "end_offsets": "does not report the offsets of its topics",
+    "offsets_for_times": "does not look offsets up by time",
+    "committed": "does not return the committed offsets",
+    "commit": "does not commit offsets",
+    "getmany": "returns no records",
+    "position": "does not report how much is unread",
 }
 """What brokers are asked, and what they fail to do when they do not answer."""
 
@@ -85,7 +85,7 @@ class Reader:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_reader, "ANSWER_S", 0.05)
+    monkeypatch.setattr(group_reader, "RESPONSE_TIMEOUT_S", 0.05)
 
 
 def read_with(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, int], int]:
@@ -95,8 +95,8 @@ def read_with(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
     async def given(*_: object, **__: object) -> AsyncIterator[Reader]:
         yield reader
 
-    monkeypatch.setattr(group_reader, "reading", given)
-    monkeypatch.setattr(group_reader, "started", given)
+    monkeypatch.setattr(group_reader, "open_reader", given)
+    monkeypatch.setattr(group_reader, "start_consumer", given)
 
     async def story() -> dict[tuple[str, int], int]:
         ours = group_reader.group_reader(Connection("kafka:9092"), "ours", [PLACE.topic], 0)
@@ -199,7 +199,7 @@ def test_a_group_that_it_may_not_be_is_told_with_what_to_do_and_stays_so(
         read_with(Reader(asked, GroupAuthorizationFailedError("ours")), monkeypatch)
 
     assert str(exception_info.value) == (
-        "kafka:9092 does not let this client read as group ours; `session-risk topics acls` tells the rights "
+        "kafka:9092 does not let this client read as group ours; `session-risk topics acls` lists the rights "
         "of each role, and grants them"
     )
 
@@ -229,7 +229,7 @@ def test_topics_are_missing_only_where_a_broker_answers_and_does_not_have_them(
         if not there:
             raise BrokerUnreachableError("no broker answers")
 
-    monkeypatch.setattr(group_reader, "reading", lambda *_: Missing())
+    monkeypatch.setattr(group_reader, "open_reader", lambda *_: Missing())
     monkeypatch.setattr(group_reader, "ping_broker", ping_broker)
 
     async def story() -> None:

@@ -195,7 +195,7 @@ def test_a_producer_of_telemetry_cannot_write_what_sessions_are_told(kafka: Secu
 
     assert str(refused.value) == (
         f"127.0.0.1:{kafka.port} does not let user session-risk-device-management write topic "
-        "session-context; `session-risk topics acls` tells the rights of each role, and grants them"
+        "session-context; `session-risk topics acls` lists the rights of each role, and grants them"
     )
 
 
