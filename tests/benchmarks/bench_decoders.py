@@ -558,15 +558,15 @@ def race(source: Sequence[Window], cores: Mapping[str, Core]) -> dict[str, list[
     names = list(cores)
     for number, (messages, arrived, now) in enumerate(source):
         turn = number % len(names)
-        said = []
+        output = []
         for name in names[turn:] + names[:turn]:
             before = sum(cores[name].spent.values())
-            said.append(list(cores[name].replay._settle(list(messages), arrived, now)))
+            output.append(list(cores[name].replay._settle(list(messages), arrived, now)))
             taken = sum(cores[name].spent.values()) - before
             if number % BLOCK == 0:
                 spent[name].append(0.0)
             spent[name][-1] += taken
-        if any(other != said[0] for other in said):
+        if any(other != output[0] for other in output):
             raise AssertionError(f"window {number}: decoders differ in what follows from them")
     if any(other.replay.state != cores[names[0]].replay.state for other in cores.values()):
         raise AssertionError("decoders differ in what is remembered")

@@ -98,7 +98,7 @@ class Churn:
         slot.calls = self._rng.randrange(1, 2 * MEAN_CALLS)
         yield "auth-events", slot.session.encode(), self._auth(slot.session, "sign_in", at)
 
-    def _who(self, kind: str, name: str, at: int) -> str:
+    def _subject_name(self, kind: str, name: str, at: int) -> str:
         self._events += 1
         user = int(name[-12:]) * 7 % PRINCIPALS
         return (
@@ -109,12 +109,12 @@ class Churn:
         )
 
     def _auth(self, name: str, action: str, at: int) -> bytes:
-        return f'{self._who("auth.event", name, at)}"action":"{action}"}}'.encode()
+        return f'{self._subject_name("auth.event", name, at)}"action":"{action}"}}'.encode()
 
     def _call(self, name: str, at: int) -> bytes:
         operation, method, sensitivity = OPERATIONS[self._rng.randrange(len(OPERATIONS))]
         return (
-            f'{self._who("api.call", name, at)}"operation":"{operation}","method":"{method}","status":200,'
+            f'{self._subject_name("api.call", name, at)}"operation":"{operation}","method":"{method}","status":200,'
             f'"sensitivity":"{sensitivity}","bytes_out":{self._rng.randrange(200, 20_000)},"records":1,'
             f'"resource":"res-{self._rng.randrange(5_000)}","latency_ms":9}}'
         ).encode()

@@ -70,7 +70,7 @@ def _run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["revocations", *arguments])
 
 
-def _told(*arguments: str) -> list[dict[str, Any]]:
+def _received(*arguments: str) -> list[dict[str, Any]]:
     done = _run("--json", *arguments)
     assert done.exit_code == 0, done.output
     records: list[dict[str, Any]] = json.loads(done.stdout)
@@ -79,19 +79,21 @@ def _told(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("state", STATES)
 def test_of_each_state_those_are_listed_that_are_so_now(store: Path, state: str) -> None:
-    assert [(fields["revocation_id"], fields["state"]) for fields in _told("--state", state)] == [(f"r-{state}", state)]
+    assert [(fields["revocation_id"], fields["state"]) for fields in _received("--state", state)] == [
+        (f"r-{state}", state)
+    ]
 
 
 def test_all_are_listed_the_newest_first_and_no_more_than_asked_for(store: Path) -> None:
-    names = [fields["revocation_id"] for fields in _told()]
+    names = [fields["revocation_id"] for fields in _received()]
 
     assert names[2:] == ["r-delivered", "r-failed", "r-overdue"]
     assert set(names[:2]) == {"r-open", "r-confirmed"}
-    assert len(_told("--most", "2")) == 2
+    assert len(_received("--most", "2")) == 2
 
 
 def test_json_output_has_all_fields(store: Path) -> None:
-    assert _told("--state", "confirmed") == [
+    assert _received("--state", "confirmed") == [
         {
             **_command("confirmed"),
             "sends": 1,

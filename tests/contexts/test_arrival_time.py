@@ -11,7 +11,7 @@ from pipeline.offline.replay.recording import InputRecord
 from schemas import topics
 from schemas.decode import encode
 from tests.offline.test_replay import play
-from tests.support.run_processors import Event, Player, Rec, Said, found, of, read, record, recorded
+from tests.support.run_processors import Event, Player, Rec, SentMessage, found, of, read, record, recorded
 from tests.support.samples import T0, auth, binding, call, telemetry
 
 QUARTER_HOUR, HOUR = 900, 3600
@@ -38,7 +38,7 @@ class Device(Player):
             topics.SESSION_CONTEXT,
         )
 
-    def _one(self, at: float, event: Event) -> list[Said]:
+    def _one(self, at: float, event: Event) -> list[SentMessage]:
         now = T0 + round(at * 1000)
         rec: Rec = record(event, self.offsets["reports"])._replace(timestamp=now)
         self.offsets["reports"] += 1

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pipeline.contexts.principal.concurrent_sessions import MAX_NOTIFIED, MIN_UNFAMILIAR
 from pipeline.contexts.principal.processor import principal_context
 from schemas import topics
-from tests.support.run_processors import Event, Player, Said, of
+from tests.support.run_processors import Event, Player, SentMessage, of
 from tests.support.samples import activity
 
 LAPTOP = {"device_id": "laptop-1", "asn": 64500}
 
 
-def buyers(one: Player, first: int, last: int) -> list[Said]:
+def buyers(one: Player, first: int, last: int) -> list[SentMessage]:
     """The sessions b-first to b-last sign in, each from a network of its own."""
     return one.each(*(activity(at, session_id=f"b-{at}", asn=64600 + at) for at in range(first, last + 1)))
 
 
-def notified(sent: list[Said]) -> list[tuple[str, int, int]]:
+def notified(sent: list[SentMessage]) -> list[tuple[str, int, int]]:
     return [
         (key, body["strange_sessions"], body["strange_networks"])
         for topic, key, body in sent

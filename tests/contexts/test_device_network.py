@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.contexts.device.network import MAX_USERS
 from pipeline.contexts.device.processor import device_context
 from schemas import topics
-from tests.support.run_processors import Event, Player, Said, of
+from tests.support.run_processors import Event, Player, SentMessage, of
 from tests.support.samples import T0, binding, telemetry
 
 HOME = {"ip": "192.0.2.1", "asn": 64500}
@@ -18,7 +18,7 @@ def device() -> Player:
     return Player(device_context())
 
 
-def notified(sent: list[Said]) -> list[tuple[str, str, int | None]]:
+def notified(sent: list[SentMessage]) -> list[tuple[str, str, int | None]]:
     """Which principal was notified of which network of which device."""
     events = of(sent, topics.PRINCIPAL_ACTIVITY)
     return [(event["principal_id"], event["device_id"], event.get("asn")) for event in events]
@@ -34,7 +34,7 @@ def test_a_person_is_notified_where_the_device_is_and_where_it_moves() -> None:
     sent = player.each(telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE))
 
     assert notified(sent) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
-    assert next(message for message in sent if message.topic == topics.PRINCIPAL_ACTIVITY) == Said(
+    assert next(message for message in sent if message.topic == topics.PRINCIPAL_ACTIVITY) == SentMessage(
         topics.PRINCIPAL_ACTIVITY,
         "ana",
         {

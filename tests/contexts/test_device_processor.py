@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.contexts.device.processor import KEEP_MS, MAX_SESSIONS, device_context
 from schemas import topics
-from tests.support.run_processors import NOW, Event, Player, Said, by_key, chunks, of, read
+from tests.support.run_processors import NOW, Event, Player, SentMessage, by_key, chunks, of, read
 from tests.support.samples import T0, binding, telemetry
 
 MINUTE = {"heartbeat_interval_ms": 60_000}
@@ -20,7 +20,7 @@ def device() -> Player:
     return Player(device_context())
 
 
-def notified(sent: list[Said], *members: str) -> list[tuple[Any, ...]]:
+def notified(sent: list[SentMessage], *members: str) -> list[tuple[Any, ...]]:
     """The messages to sessions: their id, and the fields *members*."""
     return [tuple(event.get(name) for name in ("session_id", *members)) for event in of(sent, topics.SESSION_CONTEXT)]
 
@@ -31,7 +31,7 @@ def test_a_session_is_notified_of_its_devices_posture_at_once() -> None:
 
     (message,) = player.play(binding(5, event_id="b-1"))
 
-    assert message == Said(
+    assert message == SentMessage(
         topics.SESSION_CONTEXT,
         "s-1",
         {

@@ -7,14 +7,14 @@ from typing import Any
 from pipeline.contexts.principal.known_attributes import MAX_KNOWN
 from schemas import topics
 from tests.support.principals import CAFE, HOME, known, notified, principal
-from tests.support.run_processors import Said
+from tests.support.run_processors import SentMessage
 from tests.support.samples import T0, activity
 
 
 def test_for_a_new_principal_everything_is_new() -> None:
     (message,) = principal().play(activity(0, event_id="e-1~a", **HOME))
 
-    assert message == Said(
+    assert message == SentMessage(
         topics.SESSION_CONTEXT,
         "s-1",
         {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.events.networks import is_inside, network_of
 from pipeline.contexts.network import KEEP_MS, MAX_FAILED, MAX_USERS, WINDOW_MS, network_context
 from schemas import topics
-from tests.support.run_processors import NOW, Event, Player, Said, by_key, chunks, of, read
+from tests.support.run_processors import NOW, Event, Player, SentMessage, by_key, chunks, of, read
 from tests.support.samples import T0, attempt, auth
 
 HIDDEN: dict[str, Any] = {"network": "as64951", "network_type": "hosting"}
@@ -33,7 +33,7 @@ def comes(name: str, at: float = 0, **members: Any) -> Event:
     return attempt(at, principal_id=name, session_id=f"s-{name}", **members)
 
 
-def notified(sent: list[Said]) -> list[tuple[str, tuple[str, ...], int]]:
+def notified(sent: list[SentMessage]) -> list[tuple[str, tuple[str, ...], int]]:
     """The messages to sessions: session, signals, number of others."""
     return [
         (event["session_id"], tuple(event["signals"]), event["network_principals"])
@@ -47,7 +47,7 @@ def test_a_session_is_notified_of_what_happened_around_its_sign_in() -> None:
 
     (message,) = player.play(comes("ana", 60, event_id="e-1~n"))
 
-    assert message == Said(
+    assert message == SentMessage(
         topics.SESSION_CONTEXT,
         "s-ana",
         {

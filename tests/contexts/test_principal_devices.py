@@ -12,7 +12,7 @@ from schemas import topics
 from tests.support.histories import CAFE as AT_CAFE
 from tests.support.histories import CLEAN, ON, earlier, ms, others
 from tests.support.histories import HOME as AT_HOME
-from tests.support.run_processors import Event, Player, Said, found, of, replayed
+from tests.support.run_processors import Event, Player, SentMessage, found, of, replayed
 from tests.support.samples import T0, activity, auth, call, telemetry
 
 HOME = {"device_id": "laptop", "ip": "192.0.2.1", "asn": 64500, "user_agent": "Firefox/140"}
@@ -39,12 +39,12 @@ def moves(at: float, place: dict[str, Any], **members: Any) -> Event:
     return activity(at, kind="client_changed", **{**place, **members})
 
 
-def notified(sent: list[Said]) -> list[tuple[str, bool | None]]:
+def notified(sent: list[SentMessage]) -> list[tuple[str, bool | None]]:
     """Which session was notified whether its network is known."""
     return [(event["session_id"], event.get("known_asn")) for event in of(sent, topics.SESSION_CONTEXT)]
 
 
-def later(one: Player, at: float) -> list[Said]:
+def later(one: Player, at: float) -> list[SentMessage]:
     """Somebody else's session starts at *at* seconds, and with it time goes on."""
     sent = one.play(activity(at, principal_id="ben", session_id="b-1"))
     return [message for message in sent if message.key != "b-1"]
@@ -153,7 +153,7 @@ def test_tor_hides_whoever_uses_it() -> None:
     assert _signals(sent) == [["new_tor"]]
 
 
-def _signals(sent: list[Said]) -> list[list[str]]:
+def _signals(sent: list[SentMessage]) -> list[list[str]]:
     """The signals that session s-1 got, if it got any."""
     events = of(sent, topics.SESSION_CONTEXT, "s-1")
     return [event["signals"] for event in events if "signals" in event]

@@ -10,11 +10,11 @@ from pipeline.contexts.keyed_processor import decode_row
 from pipeline.contexts.principal.processor import principal_context
 from pipeline.contexts.principal.suppressions import MAX_SUPPRESSIONS
 from schemas import topics
-from tests.support.run_processors import Event, Player, Said, of
+from tests.support.run_processors import Event, Player, SentMessage, of
 from tests.support.samples import T0, activity
 
 
-def states(sent: list[Said]) -> list[tuple[str, list[str]]]:
+def states(sent: list[SentMessage]) -> list[tuple[str, list[str]]]:
     return [(event["state"], event["detections"]) for event in of(sent, topics.SUPPRESSIONS)]
 
 

@@ -17,7 +17,7 @@ from pipeline.control.active import Challenger
 from schemas.topics import SESSION_SHADOW
 from tests.support.event_streams import BUSY, CUTS, STREAMS
 from tests.support.role_samples import one_role, sample_roles
-from tests.support.run_processors import Desk, Event, Said, by_key, chunks, of, read
+from tests.support.run_processors import Desk, Event, SentMessage, by_key, chunks, of, read
 from tests.support.samples import auth, call
 
 OLD, NEW = sample_roles(1), sample_roles(2)
@@ -51,18 +51,18 @@ def desk(champions: Roles | None, challengers: Roles | None, policy: str = EVERY
     return this_desk
 
 
-def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
+def played(one: Desk, events: list[Event], cuts: set[int]) -> list[SentMessage]:
     for part in chunks(events, cuts):
         one.play(*part)
     return read(one.messages)
 
 
-def shadows(sent: list[Said]) -> dict[tuple[str, str], list[Event]]:
+def shadows(sent: list[SentMessage]) -> dict[tuple[str, str], list[Event]]:
     """The shadow records, in order within each session."""
     return by_key([message for message in sent if message.topic == SESSION_SHADOW])
 
 
-def scores(sent: list[Said], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
+def scores(sent: list[SentMessage], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
     """What was scored, event by event, by the champion or the challenger."""
     events = of(sent, SESSION_SHADOW, session_id)
     return [(event["caused_by"], event[whose]["score"]) for event in events]
@@ -123,7 +123,7 @@ def test_a_call_that_its_roles_do_not_know_is_at_most_a_little_odd_to_it() -> No
     this_desk.active.challengers = (Challenger(Odd(), CLERKS),)
     this_desk.each(auth(0), call(1, operation="GET /x"), call(2, operation="GET /y"))
 
-    assert [event["challenger"]["band"] for event in this_desk.said(SESSION_SHADOW)] == [1, 3, 1]
+    assert [event["challenger"]["band"] for event in this_desk.output(SESSION_SHADOW)] == [1, 3, 1]
 
 
 def test_a_live_session_starts_afresh_for_the_roles_of_a_challenger_that_is_loaded() -> None:

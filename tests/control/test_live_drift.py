@@ -40,7 +40,7 @@ def trained() -> Reference:
         first, *rest = calls(f"t-{number}", 600)
         desk.play(first, now=LATE)
         desk.play(*rest, now=LATE)
-    details = [features["values"] for features in desk.said("session-features")]
+    details = [features["values"] for features in desk.output("session-features")]
     values = np.array([[row[name] for name in FEATURE_NAMES] for row in details])
     return Reference.from_rows(FEATURE_NAMES, values, np.zeros(len(values)))
 

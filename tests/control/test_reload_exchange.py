@@ -40,7 +40,7 @@ def test_a_model_is_exchanged_between_two_chunks_and_no_event_is_lost(all_logged
     desk.order("promote", "new")
     stage.play(*events[50:])
 
-    pairs = [(event["event_id"], event["model"]) for event in stage.said(SESSION_FEATURES)]
+    pairs = [(event["event_id"], event["model"]) for event in stage.output(SESSION_FEATURES)]
     assert pairs == [
         *((event["event_id"], "default@0") for event in events[:50]),
         *((event["event_id"], "new@0") for event in events[50:]),
@@ -56,7 +56,7 @@ def test_an_exchange_forgets_nothing_of_a_session() -> None:
     desk.order("promote", "new")
     stage.each(*reading[3:])
 
-    decisions = [(event["level"], event["model"]) for event in stage.said(SESSION_RISK)]
+    decisions = [(event["level"], event["model"]) for event in stage.output(SESSION_RISK)]
     assert decisions == [("MEDIUM", "default@0"), ("HIGH", "new@0")]
 
 
@@ -68,7 +68,7 @@ def test_a_model_that_cannot_be_loaded_stops_nothing(all_logged: Path) -> None:
     desk.order("promote", "bad")
     stage.play(call(1))
 
-    assert [event["model"] for event in stage.said(SESSION_FEATURES)] == ["default@0"] * 2
+    assert [event["model"] for event in stage.output(SESSION_FEATURES)] == ["default@0"] * 2
     assert desk.complaints == ["model bad cannot be used: bad is broken"]
 
 

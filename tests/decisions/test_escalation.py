@@ -32,7 +32,7 @@ def fallen() -> Desk:
 
 def reports(one: Desk) -> list[Event]:
     """The decisions that report an unconfirmed revocation."""
-    return [risk for risk in one.said(SESSION_RISK, "s-1") if UNCONFIRMED in _detections(risk)]
+    return [risk for risk in one.output(SESSION_RISK, "s-1") if UNCONFIRMED in _detections(risk)]
 
 
 def _detections(risk: Event) -> list[str]:
@@ -40,7 +40,7 @@ def _detections(risk: Event) -> list[str]:
 
 
 def critical(one: Desk) -> list[Event]:
-    return [event for event in one.said(SESSION_FINDINGS, "s-1") if event["severity_id"] == CRITICAL]
+    return [event for event in one.output(SESSION_FINDINGS, "s-1") if event["severity_id"] == CRITICAL]
 
 
 def test_nothing_is_reported_while_the_reminder_may_help() -> None:
@@ -82,7 +82,7 @@ def test_the_finding_of_the_session_becomes_critical_and_stays_so() -> None:
     desk = fallen()
     desk.each(*others(5, 115))
 
-    findings = desk.said(SESSION_FINDINGS, "s-1")
+    findings = desk.output(SESSION_FINDINGS, "s-1")
     severities = [finding["severity_id"] for finding in findings]
     alarm = critical(desk)[0]
     assert severities == sorted(severities)
@@ -113,7 +113,7 @@ def test_it_is_reported_although_the_level_was_lowered_meanwhile() -> None:
     desk.each(*others(5, 75))
 
     assert [risk["level"] for risk in reports(desk)] == ["LOW"]
-    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.output(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["severity_id"], last["risk_level_id"]) == (2, CRITICAL, 1)
 
 
@@ -124,7 +124,7 @@ def test_a_late_confirmation_closes_the_finding(outcome: str) -> None:
     desk.play(ack(80, revocation_id=desk.revoked()[0], outcome=outcome))
     desk.each(*others(80, 110))
 
-    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.output(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["status_id"], last["severity_id"]) == (3, 4, 4)
     assert last["time"] == T0 + 80_000
     assert len(desk.revoked()) == 3
@@ -133,9 +133,9 @@ def test_a_late_confirmation_closes_the_finding(outcome: str) -> None:
 def test_an_acknowledgement_of_failure_closes_nothing() -> None:
     desk = fallen()
     desk.each(*others(5, 75))
-    saids = desk.play(ack(80, revocation_id=desk.revoked()[0], outcome="failed"))
+    outputs = desk.play(ack(80, revocation_id=desk.revoked()[0], outcome="failed"))
 
-    assert saids == []
+    assert outputs == []
 
 
 def test_a_revocation_confirmed_in_time_is_not_reported() -> None:
@@ -190,7 +190,7 @@ def test_a_replay_reports_the_same() -> None:
 
 def test_how_long_a_confirmation_took_is_measured_once() -> None:
     desk = fallen()
-    (command,) = desk.said(SESSION_REVOCATIONS, "s-1")
+    (command,) = desk.output(SESSION_REVOCATIONS, "s-1")
     seen = Metrics(CollectorRegistry())
     acks = [record(ack(2, revocation_id=command["revocation_id"]), offset) for offset in range(2)]
 
@@ -213,7 +213,7 @@ def revoked_and_forgotten(policy: str = BUSY) -> Desk:
 def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_with_the_reason() -> None:
     desk = revoked_and_forgotten()
 
-    findings = desk.said(SESSION_FINDINGS, "s-1")
+    findings = desk.output(SESSION_FINDINGS, "s-1")
     last = findings[-1]
     (uid,) = {finding["finding_info"]["uid"] for finding in findings}
     assert {finding["activity_id"] for finding in findings[1:]} == {2}
@@ -227,7 +227,7 @@ def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_with_th
 def test_a_session_that_is_forgotten_before_its_reminders_leaves_the_same_without_the_report() -> None:
     desk = revoked_and_forgotten(BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 10"))
 
-    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.output(SESSION_FINDINGS, "s-1")[-1]
     assert critical(desk) == []
     assert (last["activity_id"], last["status_id"], last["severity_id"]) == (2, 2, 4)
     assert (last["is_alert"], last["status_detail"]) == (True, FORGOTTEN_TEXT)
@@ -239,7 +239,7 @@ def test_a_session_whose_end_was_confirmed_is_forgotten_with_its_finding_resolve
     desk.play(ack(2, revocation_id=desk.revoked()[0]))
     desk.each(*others(5, 200))
 
-    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.output(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["status_id"]) == (3, 4)
     assert "status_detail" not in last
 
@@ -253,7 +253,7 @@ def test_a_replay_forgets_with_the_same_bytes_and_a_worker_that_takes_over_with_
     second = first.restarted()
     second.each(*events[31:])  # it notices later
 
-    last, same = (desk.said(SESSION_FINDINGS, "s-1")[-1] for desk in (whole, second))
+    last, same = (desk.output(SESSION_FINDINGS, "s-1")[-1] for desk in (whole, second))
     assert again.messages == whole.messages
     assert last["status_detail"] == same["status_detail"] == FORGOTTEN_TEXT
     assert last["metadata"] == same["metadata"]

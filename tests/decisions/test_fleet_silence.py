@@ -50,10 +50,10 @@ def test_each_tenant_is_counted_by_itself() -> None:
     assert silent(*gone, *fine, *few) == {"acme"}
 
 
-@pytest.mark.parametrize(("heard", "answer"), [(3, {"acme"}), (4, set())])
-def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str]) -> None:
+@pytest.mark.parametrize(("deliveries", "answer"), [(3, {"acme"}), (4, set())])
+def test_the_share_is_of_all_devices_of_the_tenant(deliveries: int, answer: set[str]) -> None:
     gone = [event for number in range(3) for event in on_phone(number, "acme")]
-    fine = [event for number in range(3, 3 + heard) for event in on_phone(number, "acme", heard_at=LATE)]
+    fine = [event for number in range(3, 3 + deliveries) for event in on_phone(number, "acme", heard_at=LATE)]
 
     assert silent(*gone, *fine) == answer
 

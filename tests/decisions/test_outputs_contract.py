@@ -8,12 +8,12 @@ from pipeline.detections import DETECTIONS
 from pipeline.processing.processor import Message
 from schemas import topics
 from schemas.topics import TOPICS
-from tests.support.all_outputs import WIDE, told, unknown_members, wrong
+from tests.support.all_outputs import WIDE, received, unknown_members, wrong
 from tests.support.event_streams import BUSY, CUTS, STREAMS, OddTotals
 from tests.support.run_processors import Desk, Event, chunks, of, replayed
 from tests.support.samples import T0, auth, call, context, feedback
 
-__all__ = ["told"]  # a fixture
+__all__ = ["received"]  # a fixture
 
 LONGEST = {
     "session_id": WIDE * 128,
@@ -24,12 +24,12 @@ LONGEST = {
 }
 
 
-def test_every_message_of_the_scenarios_conforms_to_the_contract(told: list[Message]) -> None:
-    assert {message.topic for message in told} >= {
+def test_every_message_of_the_scenarios_conforms_to_the_contract(received: list[Message]) -> None:
+    assert {message.topic for message in received} >= {
         name for name, topic in TOPICS.items() if topic.direction in ("internal", "output")
     } - {topics.DEAD_LETTERS}
-    assert wrong(told) == []
-    assert unknown_members(told) == {}
+    assert wrong(received) == []
+    assert unknown_members(received) == {}
 
 
 @given(events=STREAMS, cuts=CUTS)
@@ -74,5 +74,5 @@ def test_many_suppressions_fit_into_the_field() -> None:
         context(2, relation="ancestor_revoked", source="lineage"),
     )
 
-    assert len(desk.said(topics.SESSION_RISK)) == 2
+    assert len(desk.output(topics.SESSION_RISK)) == 2
     assert wrong(desk.messages) == []

@@ -17,20 +17,20 @@ from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import Stamp
 from pipeline.processing.processor import Message
 from schemas import topics
-from tests.support.all_outputs import told, wrong
+from tests.support.all_outputs import received, wrong
 from tests.support.event_streams import OddTotals
 from tests.support.ocsf_schema import ocsf
 from tests.support.run_processors import Desk, of, read
 from tests.support.samples import T0, auth, context
 
-__all__ = ["ocsf", "told"]  # fixtures
+__all__ = ["ocsf", "received"]  # fixtures
 
 WHO = Subject("acme", "s-1", "ana", "phone-1")
 STAMP = Stamp(T0, "odd@1", "default@0", "enforce")
 
 
-def test_findings_are_ocsf_detection_findings(told: list[Message], ocsf: Draft202012Validator) -> None:
-    findings = of(read(told), topics.SESSION_FINDINGS)
+def test_findings_are_ocsf_detection_findings(received: list[Message], ocsf: Draft202012Validator) -> None:
+    findings = of(read(received), topics.SESSION_FINDINGS)
 
     assert {finding["type_uid"] for finding in findings} >= {200401, 200402}
     assert [error.message for finding in findings for error in ocsf.iter_errors(finding)] == []
@@ -45,7 +45,7 @@ def test_the_findings_of_a_session_are_one_episode_after_the_other(ocsf: Draft20
             desk.play(context(at, rooted=at < start + 30, heard_at=T0 + at * 1000))
     desk.play(auth(300, action="sign_out"))
 
-    findings = desk.said(topics.SESSION_FINDINGS)
+    findings = desk.output(topics.SESSION_FINDINGS)
 
     assert [finding["activity_id"] for finding in findings] == [CREATE, UPDATE, CLOSE] * 2
     assert [finding["status_id"] for finding in findings] == [1, 2, 4] * 2

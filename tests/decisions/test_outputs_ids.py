@@ -10,9 +10,9 @@ import pytest
 from pipeline.processing.messages import derived_id, source_event_id, stable_id
 from pipeline.processing.processor import Message
 from schemas import topics
-from tests.support.all_outputs import WIDE, told
+from tests.support.all_outputs import WIDE, received
 
-__all__ = ["told"]  # a fixture
+__all__ = ["received"]  # a fixture
 
 
 def test_an_id_that_follows_from_an_event_fits_and_follows_again() -> None:
@@ -23,7 +23,7 @@ def test_an_id_that_follows_from_an_event_fits_and_follows_again() -> None:
         assert ids == [derived_id(event_id, suffix) for suffix in ("~a", "~b", "~12345678")]
 
 
-def test_messages_on_one_key_have_ids_of_their_own(told: list[Message]) -> None:
+def test_messages_on_one_key_have_ids_of_their_own(received: list[Message]) -> None:
     for topic in (topics.SESSION_CONTEXT, topics.PRINCIPAL_ACTIVITY, topics.SESSION_BINDINGS):
         ids = Counter(
             (
@@ -32,7 +32,7 @@ def test_messages_on_one_key_have_ids_of_their_own(told: list[Message]) -> None:
                 json.loads(m.value)["event_id"],
                 json.loads(m.value).get("kind"),
             )
-            for m in told
+            for m in received
             if m.topic == topic
         )
         assert [row for row, count in ids.items() if count > 1] == [], topic

@@ -16,16 +16,16 @@ from pipeline.detections import DETECTIONS
 from pipeline.processing.processor import Message
 from schemas import topics
 from tests.models.test_roles import OFFICE
-from tests.support.all_outputs import told
+from tests.support.all_outputs import received
 from tests.support.run_processors import Desk, of, read
 from tests.support.samples import T0, auth, call
 
-__all__ = ["told"]  # a fixture
+__all__ = ["received"]  # a fixture
 
 
-def test_the_reasons_of_a_decision_add_up_to_its_score(told: list[Message]) -> None:
+def test_the_reasons_of_a_decision_add_up_to_its_score(received: list[Message]) -> None:
     off = []
-    for event in of(read(told), topics.SESSION_RISK):
+    for event in of(read(received), topics.SESSION_RISK):
         total = -4.0 + sum(reason["contribution"] for reason in event["reasons"])
         if abs(score(total) - event["score"]) > 0.05:
             off.append(event)
@@ -40,7 +40,7 @@ def test_a_reason_has_the_observed_the_normal_and_the_evidence() -> None:
     desk = Desk()
     desk.each(auth(0), call(1, event_id="e-7", records=6000, sensitivity="restricted"))
 
-    (event,) = desk.said(topics.SESSION_RISK)
+    (event,) = desk.output(topics.SESSION_RISK)
 
     assert event["reasons"] == [
         {
@@ -63,7 +63,7 @@ def test_what_is_normal_follows_the_policy() -> None:
     desk = Desk("[detections.mass_read.limits]\nrecords = 7")
     desk.each(auth(0), call(1, records=8, sensitivity="restricted"))
 
-    (event,) = desk.said(topics.SESSION_RISK)
+    (event,) = desk.output(topics.SESSION_RISK)
 
     assert (
         event["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 7 "
@@ -133,6 +133,6 @@ def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, expected:
     desk.each(*[call(at, operation=name) for at, name in enumerate(usual)])
     desk.each(call(20, operation=last, records=8, sensitivity="restricted"))
 
-    (decision,) = desk.said(topics.SESSION_RISK)
+    (decision,) = desk.output(topics.SESSION_RISK)
     (text,) = [reason["text"] for reason in decision["reasons"] if reason["detection"] == ANOMALY]
     assert expected in text

@@ -36,7 +36,7 @@ def suspected() -> Desk:
 
 
 def reasons(one: Desk) -> list[list[str]]:
-    return [[part["detection"] for part in risk["reasons"]] for risk in one.said(topics.SESSION_RISK)]
+    return [[part["detection"] for part in risk["reasons"]] for risk in one.output(topics.SESSION_RISK)]
 
 
 def test_any_other_order_has_another_digest() -> None:
@@ -66,7 +66,7 @@ def test_a_detection_that_no_longer_holds_ends_at_the_next_event_whatever_the_ol
     other.each(report(61, attestation="strong"), call(62, device_id="phone-1"))
 
     assert reasons(other) == [[]]
-    assert [event["level"] for event in other.said(topics.SESSION_RISK)] == ["LOW"]
+    assert [event["level"] for event in other.output(topics.SESSION_RISK)] == ["LOW"]
 
 
 @pytest.mark.parametrize("mask", [0, 2**40 - 1], ids=["none", "many"])

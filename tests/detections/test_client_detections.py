@@ -200,10 +200,10 @@ HONEST: dict[str, list[Event]] = {
 
 @pytest.mark.parametrize("events", HONEST.values(), ids=HONEST)
 def test_no_session_ends_because(events: list[Event]) -> None:
-    saids = replayed(events)
+    outputs = replayed(events)
 
-    assert found(saids, "s-1") & {"impossible_travel", "token_replayed"} == set()
-    assert of(saids, SESSION_REVOCATIONS) == []
+    assert found(outputs, "s-1") & {"impossible_travel", "token_replayed"} == set()
+    assert of(outputs, SESSION_REVOCATIONS) == []
 
 
 FAR = {**CAFE, **SAO_PAULO}

@@ -252,8 +252,8 @@ def test_a_step_up_requested_before_the_fleet_followed_is_withdrawn() -> None:
 
     followed, alone = (replayed([*first, *more], at_once) for more in ([*before, *after], before))
 
-    asked = [of(saids, SESSION_CHALLENGES, "s-1") for saids in (followed, alone)]
-    ended = [of(saids, SESSION_REVOCATIONS, "s-1") for saids in (followed, alone)]
+    asked = [of(outputs, SESSION_CHALLENGES, "s-1") for outputs in (followed, alone)]
+    ended = [of(outputs, SESSION_REVOCATIONS, "s-1") for outputs in (followed, alone)]
     assert ([len(events) for events in asked], [bool(events) for events in ended]) == ([1, 1], [False, True])
 
 

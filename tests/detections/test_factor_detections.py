@@ -189,7 +189,7 @@ def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_was_revoked(
     early = {"session_id": "early", **ON}
     fell = [auth(-200_000, **early), telemetry(-199_000, rooted=True), telemetry(-190_000, rooted=False)]
 
-    saids = replayed(
+    outputs = replayed(
         [
             auth(-210_000, session_id="first", **LAPTOP),
             *fell,
@@ -200,14 +200,14 @@ def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_was_revoked(
         ]
     )
 
-    assert of(saids, SESSION_REVOCATIONS, "early")
-    assert "factor_reset_new_device" not in found(saids, "s-1")
+    assert of(outputs, SESSION_REVOCATIONS, "early")
+    assert "factor_reset_new_device" not in found(outputs, "s-1")
 
 
 def test_an_intruders_device_is_still_new_after_its_session_was_revoked() -> None:
     fall = [*on_new_phone(by("recovery_started")), telemetry(130, rooted=True)]
     again = auth(1800, session_id="s-2", **ON)
 
-    saids = replayed([*fall, again, call(1810, session_id="s-2", **ON)])
+    outputs = replayed([*fall, again, call(1810, session_id="s-2", **ON)])
 
-    assert "factor_reset_new_device" in found(saids, "s-2")
+    assert "factor_reset_new_device" in found(outputs, "s-2")

@@ -166,9 +166,9 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
     """How many challenges and how many revocations the session got."""
-    saids = replayed(events)
+    outputs = replayed(events)
     topics = (SESSION_CHALLENGES, SESSION_REVOCATIONS)
-    asked, ended = (len(of(saids, topic, session_id)) for topic in topics)
+    asked, ended = (len(of(outputs, topic, session_id)) for topic in topics)
     return asked, ended
 
 
@@ -176,15 +176,15 @@ def test_every_session_opened_by_the_spray_is_revoked_and_no_other() -> None:
     events = [*tries(20, **VPS), auth(0, **VPS), auth(1, session_id="s-2", principal_id="bob", **VPS)]
     events += [auth(2, session_id="s-3", principal_id="cy", **HOME)]
 
-    saids = replayed(events)
+    outputs = replayed(events)
 
-    assert [event["session_id"] for event in of(saids, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
+    assert [event["session_id"] for event in of(outputs, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
 
 
 def test_the_reason_shows_how_many_others_there_were() -> None:
-    saids = replayed([*tries(12, **VPS), auth(0, **VPS)])
+    outputs = replayed([*tries(12, **VPS), auth(0, **VPS)])
 
-    reasons = of(saids, SESSION_RISK, "s-1")[-1]["reasons"]
+    reasons = of(outputs, SESSION_RISK, "s-1")[-1]["reasons"]
     assert [(reason["detection"], reason["observed"]) for reason in reasons] == [
         ("password_spray", "12 other principals")
     ]

@@ -85,7 +85,7 @@ def test_a_worker_that_takes_over_still_compares_a_session_with_its_tenants_coho
 
     for tenant in ("acme", "birch"):
         then.play(call(20, tenant=tenant, session_id=tenant, records=250, sensitivity="restricted"))
-    saids = read(then.messages)
+    outputs = read(then.messages)
 
-    assert "mass_read" in found(saids, "birch")
-    assert found(saids, "acme") == set()
+    assert "mass_read" in found(outputs, "birch")
+    assert found(outputs, "acme") == set()

@@ -11,12 +11,12 @@ import pytest
 
 from tests.faults.outcome import Run
 from tests.faults.proxy import Proxy
-from tests.faults.summary import Told, table
+from tests.faults.summary import Received, table
 from tests.faults.trial import Point, Trial, trial
 
 Workers = Sequence[Point | None]
 Fault = Callable[[Trial], Awaitable[None]]
-TOLD = pytest.StashKey[list[Told]]()
+TOLD = pytest.StashKey[list[Received]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,7 +94,7 @@ class Player:
             except BaseException:
                 self._tell(None)
                 for worker in this_trial.fleet.workers:
-                    print(f"--- {worker.log.name} ended with {worker.process.poll()}\n{worker.said()}")
+                    print(f"--- {worker.log.name} ended with {worker.process.poll()}\n{worker.output()}")
                 raise
             finally:
                 if supervising is not None:
@@ -122,10 +122,10 @@ def play(
     capsys: pytest.CaptureFixture[str],
 ) -> Player:
     def tell(run: Run | None) -> None:
-        told_read = Told(_fault(request.node.name, seed), seed, run)
-        request.config.stash[TOLD].append(told_read)
+        received_records = Received(_fault(request.node.name, seed), seed, run)
+        request.config.stash[TOLD].append(received_records)
         with capsys.disabled():
-            print(f"\n{told_read.line()}")
+            print(f"\n{received_records.line()}")
 
     return Player(bootstrap, tmp_path, seed, tell)
 

@@ -61,18 +61,18 @@ class Worker:
         """Return once it stands still; fails the test after *seconds*."""
         deadline = monotonic() + seconds
         while not self.is_frozen:
-            assert monotonic() < deadline, f"it moves after {seconds:.0f} s; what it said:\n{self.said()}"
+            assert monotonic() < deadline, f"it moves after {seconds:.0f} s; what it said:\n{self.output()}"
             await asyncio.sleep(0.05)
 
     async def ended(self, seconds: float = END_SECONDS) -> int:
         """Return its exit code, once it has ended; fails the test after *seconds*."""
         deadline = monotonic() + seconds
         while self.is_running:
-            assert monotonic() < deadline, f"it runs on after {seconds:.0f} s; what it said:\n{self.said()}"
+            assert monotonic() < deadline, f"it runs on after {seconds:.0f} s; what it said:\n{self.output()}"
             await asyncio.sleep(0.05)
         return int(self.process.returncode)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return the end of what it said."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
 

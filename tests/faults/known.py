@@ -166,28 +166,28 @@ def _calls(kind: str) -> int:
     return CALLS - 1 if kind == "sparing" else CALLS
 
 
-def _call(at: int, number: int, who: dict[str, Any], client: dict[str, Any], sensitivity: str) -> Timed:
+def _call(at: int, number: int, subject_name: dict[str, Any], client: dict[str, Any], sensitivity: str) -> Timed:
     return API_CALLS, {
         "type": "api.call",
-        "event_id": f"{who['session_id']}-{number}",
+        "event_id": f"{subject_name['session_id']}-{number}",
         "occurred_at": at,
         "operation": "GET /accounts/{id}",
         "method": "GET",
         "status": 200,
         "records": RECORDS,
         "sensitivity": sensitivity,
-        **who,
+        **subject_name,
         **client,
     }
 
 
-def _auth(at: int, who: dict[str, Any], client: dict[str, Any], action: str, **more: Any) -> Timed:
+def _auth(at: int, subject_name: dict[str, Any], client: dict[str, Any], action: str, **more: Any) -> Timed:
     return AUTH_EVENTS, {
         "type": "auth.event",
-        "event_id": f"{who['session_id']}-0",
+        "event_id": f"{subject_name['session_id']}-0",
         "occurred_at": at,
         "action": action,
-        **who,
+        **subject_name,
         **client,
         **more,
     }

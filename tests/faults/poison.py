@@ -31,8 +31,8 @@ def _without(member: str) -> Callable[[Event], Event]:
     return lambda event: {name: details for name, details in event.items() if name != member}
 
 
-def _with(member: str, told: Any) -> Callable[[Event], Event]:
-    return lambda event: {**event, member: told}
+def _with(member: str, received: Any) -> Callable[[Event], Event]:
+    return lambda event: {**event, member: received}
 
 
 BYTES: Sequence[Bytes] = (_cut, _scratched, _noise)

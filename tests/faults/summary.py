@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tests.faults.outcome import Run, Wrong
 
 
-class Told(NamedTuple):
+class Received(NamedTuple):
     """What is told of a run: which fault, drawn by which *seed*; *run* is `None` where it came to no end."""
 
     fault: str
@@ -45,19 +45,19 @@ COLUMNS: Final = {
 UNENDED: Final = "came to no end"
 
 
-def table(told: Sequence[Told]) -> list[str]:
-    """Return the lines of a table of all that was *told*, what its columns mean, and how many were good."""
-    rows = [(*COLUMNS, "fault"), *(_cells(this_told) for this_told in told)]
+def table(received: Sequence[Received]) -> list[str]:
+    """Return the lines of a table of all that was *received*, what its columns mean, and how many were good."""
+    rows = [(*COLUMNS, "fault"), *(_cells(item) for item in received)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
     lines = [
         "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]
-    good = sum(this_told.run is not None and this_told.run.wrong == Wrong() for this_told in told)
+    good = sum(item.run is not None and item.run.wrong == Wrong() for item in received)
     meanings = [f"{name}: {meaning}" for name, meaning in COLUMNS.items() if meaning]
-    return [*lines, "", *meanings, "", f"{good} of {len(told)} runs lost nothing and doubled nothing"]
+    return [*lines, "", *meanings, "", f"{good} of {len(received)} runs lost nothing and doubled nothing"]
 
 
-def _cells(one: Told) -> tuple[str, ...]:
+def _cells(one: Received) -> tuple[str, ...]:
     if one.run is None:
         return str(one.seed), *["–"] * (len(COLUMNS) - 1), f"{one.fault} ({UNENDED})"
     run = one.run

@@ -149,10 +149,10 @@ def test_a_device_of_ten_thousand_sessions_remembers_the_newest() -> None:
     player.play(telemetry(0, rooted=False))
     largest = masses(player, (binding(1, session_id=f"s-{at:036d}") for at in range(count)))
 
-    saids = player.play(telemetry(2, rooted=True))
+    outputs = player.play(telemetry(2, rooted=True))
 
     newest = [f"s-{at:036d}" for at in range(count - MOST_OF_DEVICE, count)]
-    assert [message.key for message in saids] == newest
+    assert [message.key for message in outputs] == newest
     assert player.counts["forgotten_sessions", "device"] == count - MOST_OF_DEVICE
     assert largest < MOST_BYTES
 
@@ -164,12 +164,12 @@ def test_a_principal_of_a_hundred_thousand_sessions_remembers_the_newest() -> No
     for start in range(0, count, CHUNK):
         records = [_starts(number) for number in range(start, min(start + CHUNK, count))]
         player.stage.process(topics.PRINCIPAL_ACTIVITY, records, NOW)
-    saids = player.play(activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}"))
+    outputs = player.play(activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}"))
     largest = max(map(len, player.rows.values()))
 
     state = player.stage.records["default", "ana"]  # type: ignore[attr-defined]
     assert list(state.live) == [*(f"s-{at}" for at in range(count - MOST_OF_PRINCIPAL + 1, count - 1)), "s-0"]
-    assert saids[0].body["concurrent_sessions"] == MOST_OF_PRINCIPAL - 1
+    assert outputs[0].body["concurrent_sessions"] == MOST_OF_PRINCIPAL - 1
     assert largest < MOST_BYTES
 
 
@@ -197,9 +197,9 @@ def test_a_parent_of_ten_thousand_children_takes_the_newest_with_it() -> None:
     children = [f"c-{at:036d}" for at in range(count)]
     largest = masses(desk, (context(1, source="lineage", relation="child", child_session_id=name) for name in children))
 
-    saids = desk.play(feedback(2, verdict="confirmed_compromised"))
+    outputs = desk.play(feedback(2, verdict="confirmed_compromised"))
 
-    fallen = [event["session_id"] for event in of(saids, topics.SESSION_CONTEXT) if event.get("relation")]
+    fallen = [event["session_id"] for event in of(outputs, topics.SESSION_CONTEXT) if event.get("relation")]
     assert fallen == children[-MAX_CHILDREN:]
     assert desk.counts["forgotten_children",] == count - MAX_CHILDREN
     assert largest < MOST_BYTES
@@ -213,12 +213,12 @@ def test_a_chain_a_thousand_deep_falls_whole_and_each_session_is_told_a_few_time
         for at in range(1, depth + 1)
     ]
 
-    saids = replayed([*events, feedback(20, session_id="n-0", verdict="confirmed_compromised"), call(90)])
+    outputs = replayed([*events, feedback(20, session_id="n-0", verdict="confirmed_compromised"), call(90)])
 
-    commands = {event["session_id"]: event["revocation_id"] for event in of(saids, topics.SESSION_REVOCATIONS)}
+    commands = {event["session_id"]: event["revocation_id"] for event in of(outputs, topics.SESSION_REVOCATIONS)}
     assert set(commands) == {f"n-{at}" for at in range(depth + 1)}
     assert len(set(commands.values())) == depth + 1
-    assert len(of(saids, topics.SESSION_CONTEXT)) <= 5 * depth
+    assert len(of(outputs, topics.SESSION_CONTEXT)) <= 5 * depth
 
 
 # --- rows ---------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Desk:
             if sample.name == f"session_risk_{name}" and sample.value
         }
 
-    def said(self) -> str:
+    def output(self) -> str:
         """The one complaint there is; from here on there is none."""
         (complaint,) = self.complaints
         self.complaints.clear()
@@ -120,7 +120,7 @@ def test_a_spoilt_policy_changes_nothing_is_told_and_gives_way_to_the_next(desk:
         desk.policy.write_bytes(content)
 
     desk.look(5)
-    complaint = desk.said()
+    complaint = desk.output()
     assert complaint.startswith(f"the policy stays {before.id}: {desk.policy}: ")
     assert why in complaint
     assert (desk.in_force.policy, desk.shown("policy_refused")) == (before, {(): 1})
@@ -206,7 +206,7 @@ def test_a_spoilt_model_changes_nothing_is_told_and_is_taken_when_it_is_good(des
 
     desk.order("promote", "next")
     desk.look(5)
-    complaint = desk.said()
+    complaint = desk.output()
     assert complaint.startswith(f"model next cannot be used: {place}")
     assert name in complaint
     assert desk.in_force.champion == load(SHIPPED / "default").id
@@ -227,7 +227,7 @@ def test_the_model_that_decides_goes_on_when_its_files_are_spoilt(desk: Desk, ho
     desk.look()
     assert desk.complaints == []
     desk.order("promote", "default")
-    assert desk.said().startswith(f"model default cannot be used: {place}")
+    assert desk.output().startswith(f"model default cannot be used: {place}")
     assert desk.in_force.active.detector is before
     assert desk.shown("model_refused") == {("default",): 1}
 
@@ -274,7 +274,7 @@ def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> Non
     in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(fields).encode()))
 
     assert in_force.champion == before
-    assert desk.said().endswith("changed while it was read; it is read again as it stays")
+    assert desk.output().endswith("changed while it was read; it is read again as it stays")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -348,7 +348,7 @@ def test_a_worker_goes_on_with_the_policy_it_has_until_there_is_a_good_one(boots
         assert worker.end() == 0
     finally:
         worker.kill()
-    assert worker.said().count(f"the policy stays {name}: {policy}: ") == 3
+    assert worker.output().count(f"the policy stays {name}: {policy}: ") == 3
 
 
 def _until_refused(worker: Worker, value: float) -> None:

@@ -47,8 +47,8 @@ def _outputs(recording: Known) -> list[InMemoryRecord]:
     return [_record(topic, fields) for topic, fields in rows]
 
 
-def _record(topic: str, told: dict[str, Any]) -> InMemoryRecord:
-    return InMemoryRecord(topic, 0, 0, START, None, encode(told))
+def _record(topic: str, received: dict[str, Any]) -> InMemoryRecord:
+    return InMemoryRecord(topic, 0, 0, START, None, encode(received))
 
 
 def test_nothing_is_wrong_with_what_must_come_and_repeats_are_only_counted(recording: Known) -> None:

@@ -178,12 +178,12 @@ class Scene:
         """Return when everything is done; fails the test where the worker ends instead."""
 
         async def settled() -> bool:
-            assert self.worker.process.poll() is None, self.worker.said()[-3000:]
+            assert self.worker.process.poll() is None, self.worker.output()[-3000:]
             return await self.group.is_settled()
 
         await until("everything is done", settled, SETTLE_SECONDS)
 
-    async def said(self) -> tuple[list[Any], list[Event]]:
+    async def output(self) -> tuple[list[Any], list[Event]]:
         """Return the records that command revocations, and the dead letters."""
         records = await self.group.since(self.begins)
         letters = [json.loads(record.value) for record in records if record.topic == DEAD_LETTERS]
@@ -252,7 +252,7 @@ def test_ten_thousand_mutations_among_a_million_records_are_dead_letters_and_not
             mixed = _mixed(records, random.Random(seed), now_ms)
             places = await _send_in_bulk(scene.connection, mixed)
             await scene.settle()
-            commands, letters = await scene.said()
+            commands, letters = await scene.output()
             counted = scene.worker.series("dead_letters_total")
             assert scene.worker.end() == 0
 
@@ -331,12 +331,12 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_s
             await asyncio.to_thread(_allow_anything, bootstrap)
             await _send_in_bulk(scene.connection, ((sent, False) for life in lives for sent in life[:-1]))
             await scene.settle()
-            assert await scene.said() == ([], [])
+            assert await scene.output() == ([], [])
 
             odd = _odd(sessions, [life[-1] for life in lives])
             expected = await _send_odd(scene.connection, odd)
             await scene.settle()
-            commands, letters = await scene.said()
+            commands, letters = await scene.output()
             assert scene.worker.end() == 0
 
         assert {_place(letter): letter["reason"] for letter in letters} == expected

@@ -177,9 +177,9 @@ def test_a_parent_is_read_with_its_children_of_the_version_before() -> None:
     desk.play(context(1, source="lineage", relation="child", child_session_id="c-1"))
 
     older = {key: _unsummed(value) for key, value in desk.rows.items()}
-    saids = _restored("session", older).play(feedback(2, verdict="confirmed_compromised"))
+    outputs = _restored("session", older).play(feedback(2, verdict="confirmed_compromised"))
 
-    assert [sent_said.key for sent_said in saids if sent_said.body.get("relation")] == ["c-1"]
+    assert [message.key for message in outputs if message.body.get("relation")] == ["c-1"]
 
 
 # --- with workers on Kafka ----------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_a_worker_refuses_a_topic_of_another_partition_count(count: int, bootstr
     async def run() -> tuple[int, str]:
         await _uneven(connection, app_id, name, count)
         worker = Fleet(bootstrap, app_id, policy, tmp_path).start()
-        return await worker.ended(), worker.said().splitlines()[-1]
+        return await worker.ended(), worker.output().splitlines()[-1]
 
     code, text = asyncio.run(run())
     assert code == 3
@@ -278,4 +278,4 @@ def test_a_worker_refuses_a_topic_of_another_partition_count(count: int, bootstr
 
 def _last(worker: Worker) -> str:
     """The last line that a worker said, less its time, level and place."""
-    return worker.said().splitlines()[-1].partition(" CRITICAL pipeline.worker.process: ")[2]
+    return worker.output().splitlines()[-1].partition(" CRITICAL pipeline.worker.process: ")[2]

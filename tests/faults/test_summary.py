@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.faults.outcome import Run, Wrong
-from tests.faults.summary import COLUMNS, Told, table
+from tests.faults.summary import COLUMNS, Received, table
 
 TOLD = [
-    Told("nothing happens", 1, Run(Wrong(), 5_562, 0, 1.72)),
-    Told("a worker is killed", 2, Run(Wrong(levels=3, missing=12, miscounted=1_048), 5_562, 17, 12.04, 1)),
-    Told("the broker is killed", 2, None),
+    Received("nothing happens", 1, Run(Wrong(), 5_562, 0, 1.72)),
+    Received("a worker is killed", 2, Run(Wrong(levels=3, missing=12, miscounted=1_048), 5_562, 17, 12.04, 1)),
+    Received("the broker is killed", 2, None),
 ]
 
 
@@ -34,7 +34,7 @@ def test_each_run_has_a_row_and_the_good_ones_are_counted() -> None:
 def test_a_run_is_told_in_a_line_as_it_ends() -> None:
     counts = "levels 3, missing 12, surplus 0, miscounted 1048, unread 0, unburied 0"
     number = "17 records repeated, recovered in 12.0 s, 1 restarts"
-    assert [this_told.line() for this_told in TOLD[1:]] == [
+    assert [item.line() for item in TOLD[1:]] == [
         f"a worker is killed, seed 2: 5,562 events in; {counts}; {number}",
         "the broker is killed, seed 2: came to no end",
     ]

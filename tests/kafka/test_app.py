@@ -46,29 +46,29 @@ class Noting(NullObserver):
 
     def __init__(self) -> None:
         self.work: list[Work] = []
-        self.told: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.lags: dict[tuple[str, int], float] = {}
 
     def done(self, work: Work) -> None:
         self.work.append(work)
 
     def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
-        self.told["sent"] += len(messages)
+        self.received["sent"] += len(messages)
 
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         self.lags[topic, partition] = seconds
 
     def restoring(self, kind: str, partition: int, rows: int) -> None:
-        self.told["restored"] += rows
+        self.received["restored"] += rows
 
     def ready(self, kind: str, partition: int) -> None:
-        self.told["ready"] += 1
+        self.received["ready"] += 1
 
     def closed(self, kind: str, partition: int) -> None:
-        self.told["gone"] += 1
+        self.received["gone"] += 1
 
     def loop_turned(self) -> None:
-        self.told["turned"] += 1
+        self.received["turned"] += 1
 
 
 class Witness:
@@ -119,7 +119,7 @@ def _records(first: int, last: int) -> list[tuple[str, bytes, bytes]]:
     return [(SOURCES[i % 2], f"key-{i % 37}".encode(), str(i).encode()) for i in range(first, last)]
 
 
-async def _told(edge: WorkerConfig) -> SimpleNamespace:
+async def _received(edge: WorkerConfig) -> SimpleNamespace:
     """Tell the story."""
     story = SimpleNamespace(noted=Noting(), again=Noting(), control=[], witnessed=[], first=[], second=[])
     witness = ProcessorSpec("witness", ("left",), lambda _: Witness(story.witnessed))
@@ -159,7 +159,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="module")
 def story(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    return asyncio.run(_told(_edge(broker, tmp_path_factory.mktemp("worker"))))
+    return asyncio.run(_received(_edge(broker, tmp_path_factory.mktemp("worker"))))
 
 
 def test_every_record_is_processed_once(story: SimpleNamespace) -> None:
@@ -195,7 +195,7 @@ def test_the_changelog_holds_the_state_of_the_stages(story: SimpleNamespace) -> 
 
 def test_a_restarted_worker_goes_on_from_the_same_state(story: SimpleNamespace) -> None:
     assert [(stage.partition, stage.is_ready) for stage in story.second] == [(p, True) for p in range(PARTITIONS)]
-    assert story.again.told["restored"] >= len(story.state)
+    assert story.again.received["restored"] >= len(story.state)
     assert sum(row["count"] for row in story.state_after.values()) == N + 500
     assert {key: row for stage in story.second for key, row in stage.rows.items()} == story.state_after
 
@@ -217,7 +217,7 @@ def test_what_was_said_last_of_each_to_all_is_heard_before_the_first_chunk_and_a
 
 
 def test_the_observer_is_told_everything(story: SimpleNamespace) -> None:
-    details = story.noted.told
+    details = story.noted.received
     assert details["ready"] == details["gone"] == 2 * PARTITIONS
     assert details["turned"] >= 1
     assert details["sent"] == N + len(story.sweeps)

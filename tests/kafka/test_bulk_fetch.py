@@ -95,7 +95,7 @@ class Kafka:
     def __init__(self, leader: int | None, code: int = 0, batches: bytes = b"") -> None:
         self._client = self.cluster = self
         self.leader = leader
-        self.told: tuple[Any, ...] = (1, code, 99, 99, 0, [], batches)
+        self.received: tuple[Any, ...] = (1, code, 99, 99, 0, [], batches)
         self.updates = 0
         self.asked: list[Any] = []
 
@@ -107,7 +107,7 @@ class Kafka:
 
     async def send(self, node: int, request: Any) -> Any:
         self.asked.append((node, request.topics))
-        self.topics = [("state", [self.told])]
+        self.topics = [("state", [self.received])]
         return self
 
 

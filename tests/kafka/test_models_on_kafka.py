@@ -92,7 +92,7 @@ class Flow:
 
     def decided_on(self) -> Counter[str]:
         """How often each event was decided on; what contexts say is none of them, and its id has a ~."""
-        details = (fields["event_id"] for fields in self.fleet.told(self.suffix, SESSION_FEATURES))
+        details = (fields["event_id"] for fields in self.fleet.received(self.suffix, SESSION_FEATURES))
         return Counter(event_id for event_id in details if "~" not in event_id)
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ def test_a_damaged_model_is_refused_with_a_sentence_and_every_event_is_decided_o
     assert fleet.models_in_turn(flow.suffix) == everywhere(fleet.calm_id)
     for worker in fleet.workers:
         assert worker.models() == {fleet.calm_id: "champion"}
-        (sentence,) = [line for line in worker.said().splitlines() if f"model {name} cannot" in line]
+        (sentence,) = [line for line in worker.output().splitlines() if f"model {name} cannot" in line]
         assert sentence.endswith(f"{ARRAYS}: changed since it was trained (its sha256 is not the card's)")
 
 

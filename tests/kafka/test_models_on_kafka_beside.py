@@ -68,9 +68,9 @@ def test_a_challenger_with_other_roles_is_heard_on_its_own_topic_and_commands_no
     fleet.play(*apart((timed for story in scenarios for timed in story.events), WINDOW_MS))
 
     endings = Endings()
-    decisions = fleet.told(suffix, SESSION_RISK)
-    commands = [*fleet.told(suffix, SESSION_REVOCATIONS), *fleet.told(suffix, SESSION_CHALLENGES)]
-    for record in fleet.said(suffix, SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
+    decisions = fleet.received(suffix, SESSION_RISK)
+    commands = [*fleet.received(suffix, SESSION_REVOCATIONS), *fleet.received(suffix, SESSION_CHALLENGES)]
+    for record in fleet.output(suffix, SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
         endings.take(record.topic, record.value or b"")
     assert [sentence for story in scenarios for sentence in endings.wrong(story)] == []
     assert {decision["model"] for decision in decisions} == {fleet.calm_id}
@@ -78,7 +78,7 @@ def test_a_challenger_with_other_roles_is_heard_on_its_own_topic_and_commands_no
         this_decision["decision_id"] for this_decision in decisions
     }
     moved = next(session for session in scenarios[1].expect if session.startswith("ana-d"))
-    rows = [_opinions(fields) for fields in fleet.told(suffix, SESSION_SHADOW) if fields["session_id"] == moved]
+    rows = [_opinions(fields) for fields in fleet.received(suffix, SESSION_SHADOW) if fields["session_id"] == moved]
     # What it would do stays the same when the step-up is passed: that is told once.
     assert [opinions for opinions, _ in groupby(rows)] == [(True, fleet.calm_id, "step_up", odd, "revoke")]
 

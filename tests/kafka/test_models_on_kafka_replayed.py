@@ -51,7 +51,9 @@ def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(fleet:
     where = ("--from-topics", "--since", since, "--partitions", str(PARTITIONS))
     fleet.order("replay", *where, "--out", str(out))
 
-    by_key = _by_session(suffix, ((record.topic, record.value or b"") for record in fleet.said(suffix, *OUTPUT_TOPICS)))
+    by_key = _by_session(
+        suffix, ((record.topic, record.value or b"") for record in fleet.output(suffix, *OUTPUT_TOPICS))
+    )
     lines = ((path.stem, line) for path in out.iterdir() for line in path.read_bytes().splitlines())
     assert _by_session(suffix, lines) == by_key
     assert {(topic, name.removesuffix(suffix)) for topic, name in by_key if topic in ENDS} == {
@@ -100,13 +102,13 @@ def _reported_before(times: Iterable[Timed]) -> Iterator[Timed]:
         yield topic, event | {"occurred_at": event["occurred_at"] - earlier}
 
 
-def _by_session(suffix: str, said: Iterable[tuple[str, bytes]]) -> dict[tuple[str, str], list[str]]:
+def _by_session(suffix: str, output: Iterable[tuple[str, bytes]]) -> dict[tuple[str, str], list[str]]:
     """What was said of each session on each topic, in order, but for times by the wall clock.
 
     Vectors are those of events that were sent: of what two contexts say at a time, either may come first.
     """
     kept: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for topic, value in said:
+    for topic, value in output:
         details = json.loads(value)
         session = _session(topic, details)
         if session.endswith(suffix) and "~" not in details.get("event_id", ""):
@@ -115,8 +117,8 @@ def _by_session(suffix: str, said: Iterable[tuple[str, bytes]]) -> dict[tuple[st
     return kept
 
 
-def _session(topic: str, told: dict[str, Any]) -> str:
+def _session(topic: str, received: dict[str, Any]) -> str:
     if topic == DEAD_LETTERS:
-        return b64decode(told["key"]).decode()
-    session: str = (told["unmapped"] if topic == SESSION_FINDINGS else told)["session_id"]
+        return b64decode(received["key"]).decode()
+    session: str = (received["unmapped"] if topic == SESSION_FINDINGS else received)["session_id"]
     return session

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from pipeline.kafka.partition_tasks import PartitionTask
-from tests.support.task_harness import Said, World, until
+from tests.support.task_harness import SentMessage, World, until
 
 
 async def _rows_of_a_are_refused(world: World, b_is_there: Callable[[], object]) -> PartitionTask:
@@ -18,9 +18,9 @@ async def _rows_of_a_are_refused(world: World, b_is_there: Callable[[], object])
     world.refused = "rows a"
     task = world.task()
     task.start()
-    await task.put(Said(world.log, "a"))
+    await task.put(SentMessage(world.log, "a"))
     await until(lambda: "rows a" in world.log)
-    await task.put(Said(world.log, "b"))
+    await task.put(SentMessage(world.log, "b"))
     await until(b_is_there)
     await asyncio.sleep(0.01)
     world.hold["rows a"].set()
@@ -54,7 +54,7 @@ def test_work_that_outlasts_the_deadline_is_given_up_and_its_stage_not_kept() ->
         world.hold["rows a"] = asyncio.Event()
         task = world.task()
         task.start()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         await until(lambda: "rows a" in world.log)
         await task.close(monotonic() + 0.05)
         await asyncio.sleep(0)
@@ -70,8 +70,8 @@ def test_after_a_failure_nothing_more_is_done_or_acknowledged(closed: bool) -> N
     async def story() -> None:
         world = World()
         task = world.task()
-        await task.put(Said(world.log, "bad"))
-        await task.put(Said(world.log, "good"))
+        await task.put(SentMessage(world.log, "bad"))
+        await task.put(SentMessage(world.log, "good"))
         task.start()
         if closed:
             await until(lambda: "process bad+good" in world.log)
@@ -91,7 +91,7 @@ def test_a_lost_partition_is_no_failure_and_nothing_is_sent() -> None:
         task = world.task()
         task.start()
         world.lease.end()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         await until(lambda: not task.is_settled)
         assert world.log == ["process a"]
         assert world.failures == []
@@ -106,7 +106,7 @@ def test_a_partition_lost_after_the_messages_gets_no_rows() -> None:
         world.hold["messages a"] = asyncio.Event()
         task = world.task()
         task.start()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         await until(lambda: "messages a" in world.log)
         world.lease.end()
         world.hold["messages a"].set()

@@ -11,7 +11,7 @@ import pytest
 from pipeline.kafka.partition_tasks import TaskManager
 from pipeline.processing.processor import Message
 from tests.support.samples import T0
-from tests.support.task_harness import Said, World, until
+from tests.support.task_harness import SentMessage, World, until
 
 
 def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
@@ -19,7 +19,7 @@ def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
         world = World()
         task = world.task()
         task.start()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         await until(lambda: world.work)
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
         assert [(work.topic, work.records, work.processor_name) for work in world.work] == [("in", 1, "kind")]
@@ -35,9 +35,9 @@ def test_the_next_chunk_is_worked_on_and_its_messages_sent_before_the_rows_of_th
         world.hold["rows a"] = asyncio.Event()
         task = world.task()
         task.start()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         await until(lambda: "rows a" in world.log)
-        await task.put(Said(world.log, "b"))
+        await task.put(SentMessage(world.log, "b"))
         await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
@@ -57,10 +57,10 @@ def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
         task = world.task()
         task.start()
         for name in ("a", "b"):
-            await task.put(Said(world.log, name))
+            await task.put(SentMessage(world.log, name))
             await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
         for name in ("c", "d"):
-            await task.put(Said(world.log, name))
+            await task.put(SentMessage(world.log, name))
         world.hold["messages a"].set()
         await until(lambda: len(world.work) == 3)
         done = [entry for entry in world.log if entry.startswith(("process", "messages"))]
@@ -86,10 +86,10 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
         task = world.task()
         task.start()
         for name in ("a", "b"):
-            await task.put(Said(world.log, name))
+            await task.put(SentMessage(world.log, name))
             await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
-        await task.put(Said(world.log, "c", records=4))
-        waits = asyncio.ensure_future(task.put(Said(world.log, "d")))
+        await task.put(SentMessage(world.log, "c", records=4))
+        waits = asyncio.ensure_future(task.put(SentMessage(world.log, "d")))
         await asyncio.sleep(0.01)
         assert not waits.done()
         closing = asyncio.ensure_future(task.close(monotonic() + 5))
@@ -116,7 +116,7 @@ def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
         world = World()
         task = world.task()
         task.on_timer()
-        await task.put(Said(world.log, "a"))
+        await task.put(SentMessage(world.log, "a"))
         assert task.quiet_for() == 0.0
         task.start()
         await until(lambda: world.work)
@@ -137,7 +137,7 @@ def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
         for task, name in zip(tasks, "abc", strict=True):
             world.hold[f"messages {name}"] = asyncio.Event()
             task.start()
-            await task.put(Said(world.log, name))
+            await task.put(SentMessage(world.log, name))
         await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert sorted(world.log) == ["messages a", "messages b", "process a", "process b"]
@@ -155,12 +155,12 @@ def test_what_comes_from_another_generation_finds_no_lane() -> None:
         tasks = TaskManager(world, drain_seconds=1.0)
         task = world.task()
         tasks.open([task], generation=1)
-        await tasks.put("kind", Said(world.log, "old", generation=0))
-        await tasks.put("other", Said(world.log, "unknown"))
-        await tasks.put("kind", Said(world.log, "a"))
+        await tasks.put("kind", SentMessage(world.log, "old", generation=0))
+        await tasks.put("other", SentMessage(world.log, "unknown"))
+        await tasks.put("kind", SentMessage(world.log, "a"))
         await until(lambda: world.work)
         await tasks.drain()
-        await tasks.put("kind", Said(world.log, "late"))
+        await tasks.put("kind", SentMessage(world.log, "late"))
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
         assert tasks.current(("kind", 0)) is task
         tasks.open([], generation=2)
@@ -188,9 +188,9 @@ def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) 
         task = world.task()
         task.start()
         for number, odd in enumerate((False, True, False)):
-            sent_said = Said(world.log, f"{number}")
-            sent_said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
-            await task.put(sent_said)
+            message = SentMessage(world.log, f"{number}")
+            message.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
+            await task.put(message)
             await until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
             assert task.applied_ms == {"in": T0 + number - odd}
         await task.close(monotonic())

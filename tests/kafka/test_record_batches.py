@@ -39,10 +39,10 @@ CODECS = [
     pytest.param(3, lz4_encode, id="lz4"),
     pytest.param(4, zstd_encode, id="zstd"),
 ]
-Told = list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
+Received = list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
 
 
-def _batch(records: Told, first: int = 0) -> bytes:
+def _batch(records: Received, first: int = 0) -> bytes:
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 10**6)
     for at, (key, value, headers) in enumerate(records):
         builder.append(at, AT + at, key, value, headers)
@@ -69,7 +69,7 @@ def _read(batches: Any) -> list[tuple[Any, ...]]:
 
 @given(records=RECORDS, name=NAMES, again=RECORDS)
 def test_a_name_that_is_no_text_is_read_with_signs_in_its_place_and_all_else_as_it_is(
-    records: Told, name: bytes, again: Told
+    records: Received, name: bytes, again: Received
 ) -> None:
     good = _batch(records) + _batch(again, len(records))
     odd = _signed(_batch(records).replace(NAMED, name)) + _batch(again, len(records))

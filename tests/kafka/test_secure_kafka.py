@@ -72,7 +72,7 @@ def test_a_worker_with_the_rights_of_its_role_plays_a_story_to_its_revocation(
     suffix = f"-{uuid4().hex[:8]}"
     events = _story(suffix)
     expected = _revoked_by_replay(kafka, events, tmp_path)
-    asyncio.run(_told(kafka, events, protocol))
+    asyncio.run(_received(kafka, events, protocol))
     reader = kafka.connection(_user("transmitter"), protocol)
     with kafka.working(
         _user("worker"), tmp_path / "log", protocol, data_dir=str(tmp_path / "worker"), log_level="DEBUG"
@@ -129,7 +129,7 @@ def _revoked_by_replay(kafka: SecureKafka, events: list[Timed], folder: Path) ->
     return {json.loads(line)["revocation_id"] for line in lines}
 
 
-async def _told(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
+async def _received(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
     """Let everybody who has the right to write tell their part, in the order of time."""
     for topic in dict.fromkeys(topic for topic, _ in events):
         (role,) = TOPICS[topic].writers
@@ -284,7 +284,7 @@ def test_a_worker_whose_right_is_taken_away_ends_and_says_so(kafka: SecureKafka,
     with kafka.working(user, tmp_path / "log", data_dir=str(tmp_path / "worker")) as worker:
         _play(kafka, worker)
         kafka.take_away(user, taken)
-        asyncio.run(_told(kafka, _story(f"-{uuid4().hex[:8]}"), "SASL_SSL"))
+        asyncio.run(_received(kafka, _story(f"-{uuid4().hex[:8]}"), "SASL_SSL"))
         code = worker.wait(120)
 
     log = (tmp_path / "log").read_text(encoding="utf-8")
@@ -295,7 +295,7 @@ def test_a_worker_whose_right_is_taken_away_ends_and_says_so(kafka: SecureKafka,
 def _play(kafka: SecureKafka, worker: Any) -> None:
     """Wait until a story has come to its end."""
     suffix = f"-{uuid4().hex[:8]}"
-    asyncio.run(_told(kafka, _story(suffix), "SASL_SSL"))
+    asyncio.run(_received(kafka, _story(suffix), "SASL_SSL"))
     reader = kafka.connection(_user("transmitter"))
     _until(lambda: bool(_revocations(reader, suffix)) or worker.poll() is not None, 150)
     assert worker.poll() is None

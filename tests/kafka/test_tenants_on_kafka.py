@@ -82,21 +82,21 @@ def test_a_stranger_ends_nobodys_session_and_the_owners_word_ends_it_under_a_pse
         ),
         (SESSION_FEEDBACK, "tenant: the event says 'acme', its record header 'tenant' says 'globex'"),
     ]
-    assert fleet.told(session, SESSION_REVOCATIONS) == []
+    assert fleet.received(session, SESSION_REVOCATIONS) == []
     (worker,) = fleet.workers
     assert worker.series("dead_letters_total") == {("tenant",): 3.0}
 
     asyncio.run(_send(fleet, [((SESSION_FEEDBACK, feedback(at, **verdict)), ("acme",))]))
     fleet.settle()
 
-    (command,) = fleet.told(session, SESSION_REVOCATIONS)
-    (decision,) = fleet.told(session, SESSION_RISK)
+    (command,) = fleet.received(session, SESSION_REVOCATIONS)
+    (decision,) = fleet.received(session, SESSION_RISK)
     pseudonyms = read_keys(fleet.folder / "keys")
     assert command["principal_id"] == person
     assert decision["principal_id"] == pseudonyms.of("principal_id", "acme", person)
     for hidden in (SECRET, person):
         by_key = {
-            "log": worker.said(),
+            "log": worker.output(),
             "metrics": worker.page(),
             "dead letters": str(asyncio.run(_dead(fleet))),
         }

@@ -54,7 +54,7 @@ SESSIONS = st.sampled_from(list(TENANT))
 TIMES = st.integers(-20_000, 3 * 3_600_000)
 
 
-def who(session: str) -> dict[str, Any]:
+def subject_name(session: str) -> dict[str, Any]:
     return {"tenant": TENANT[session], "session_id": session}
 
 
@@ -77,7 +77,7 @@ CLIENT = st.fixed_dictionaries(
     }
 )
 CALLS = st.builds(
-    lambda client, session, at, rest: call(**client, **rest, **who(session), occurred_at=T0 + at),
+    lambda client, session, at, rest: call(**client, **rest, **subject_name(session), occurred_at=T0 + at),
     CLIENT,
     SESSIONS,
     TIMES,
@@ -97,7 +97,7 @@ CALLS = st.builds(
     ),
 )
 AUTHS = st.builds(
-    lambda client, session, at, action: auth(**client, **who(session), occurred_at=T0 + at, **action),
+    lambda client, session, at, action: auth(**client, **subject_name(session), occurred_at=T0 + at, **action),
     CLIENT,
     SESSIONS,
     TIMES,
@@ -122,7 +122,9 @@ AUTHS = st.builds(
     ),
 )
 CONTEXTS = st.builds(
-    lambda session, at, events, rest: context(**who(session), occurred_at=T0 + at, heard_at=T0 + events, **rest),
+    lambda session, at, events, rest: context(
+        **subject_name(session), occurred_at=T0 + at, heard_at=T0 + events, **rest
+    ),
     SESSIONS,
     TIMES,
     TIMES,

@@ -165,7 +165,7 @@ def _decision(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _said(folder: Path, *decisions: dict[str, Any]) -> Path:
+def _output(folder: Path, *decisions: dict[str, Any]) -> Path:
     with write(folder) as writer:
         writer.event(SESSION_FEATURES, {})
         for decision in decisions:
@@ -174,15 +174,15 @@ def _said(folder: Path, *decisions: dict[str, Any]) -> Path:
 
 
 def test_another_model_that_decides_the_same_is_no_difference(tmp_path: Path) -> None:
-    first = read_output(_said(tmp_path / "a", _decision()))
-    other = read_output(_said(tmp_path / "b", _decision(model="n@2", decided_at=T0 + 5)))
+    first = read_output(_output(tmp_path / "a", _decision()))
+    other = read_output(_output(tmp_path / "b", _decision(model="n@2", decided_at=T0 + 5)))
 
     assert differences(first, other) == []
     assert summary(first, other, [])["models"] == [["m@1"], ["n@2"]]
 
 
 def test_a_replay_that_decided_nothing_can_be_compared(tmp_path: Path) -> None:
-    first, other = read_output(_said(tmp_path / "a", _decision())), read_output(_said(tmp_path / "b"))
+    first, other = read_output(_output(tmp_path / "a", _decision())), read_output(_output(tmp_path / "b"))
 
     assert differences(first, other) == [
         Difference("default", "s-1", [Change("d-1", "e-1", T0, "A", {}, {"mass_read": (4.0, None)})], [])
@@ -190,8 +190,8 @@ def test_a_replay_that_decided_nothing_can_be_compared(tmp_path: Path) -> None:
 
 
 def test_the_same_session_id_of_two_tenants_is_two_sessions(tmp_path: Path) -> None:
-    first = read_output(_said(tmp_path / "a", _decision(), _decision(tenant="acme")))
-    other = read_output(_said(tmp_path / "b", _decision(), _decision(tenant="acme", score=60.0)))
+    first = read_output(_output(tmp_path / "a", _decision(), _decision(tenant="acme")))
+    other = read_output(_output(tmp_path / "b", _decision(), _decision(tenant="acme", score=60.0)))
 
     assert [(found.tenant, found.decisions[0].members) for found in differences(first, other)] == [
         ("acme", {"score": (50.0, 60.0)})
@@ -201,7 +201,7 @@ def test_the_same_session_id_of_two_tenants_is_two_sessions(tmp_path: Path) -> N
 def test_more_sessions_than_are_asked_for_are_counted(tmp_path: Path) -> None:
     names = [f"s-{at}" for at in range(5)]
     decisions = [_decision(session_id=name, decision_id=f"d-{name}") for name in names]
-    path, other = _said(tmp_path / "a", *decisions), _said(tmp_path / "b")
+    path, other = _output(tmp_path / "a", *decisions), _output(tmp_path / "b")
 
     done = _run("diff", path, other, "--sessions", "2")
 
@@ -210,7 +210,7 @@ def test_more_sessions_than_are_asked_for_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
-    folder = _said(tmp_path / "a", _decision())
+    folder = _output(tmp_path / "a", _decision())
     with (folder / f"{SESSION_RISK}.jsonl").open("a", encoding="utf-8") as file:
         file.write("{\n")
 

@@ -27,10 +27,10 @@ def laboratory(folder: Path, *events: Event) -> Path:
     return folder / "lab"
 
 
-def working(who: str, number: int, until: float = 100, **fields: Any) -> list[Event]:
+def working(subject_name: str, number: int, until: float = 100, **fields: Any) -> list[Event]:
     """A call every four seconds, from an address of one's own."""
-    fields = {"session_id": who, "principal_id": who, "ip": f"192.0.2.{number}", **fields}
-    return [call(at, event_id=f"{who}-{at}", **fields) for at in range(0, int(until), 4)]
+    fields = {"session_id": subject_name, "principal_id": subject_name, "ip": f"192.0.2.{number}", **fields}
+    return [call(at, event_id=f"{subject_name}-{at}", **fields) for at in range(0, int(until), 4)]
 
 
 @pytest.mark.parametrize("keep_client", [False, True])

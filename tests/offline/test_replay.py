@@ -104,7 +104,7 @@ def test_a_recording_of_one_session_longer_than_a_chunk_is_replayed_whole() -> N
 
 
 def test_output_of_contexts_arrives_before_a_later_step() -> None:
-    saids = replayed(
+    outputs = replayed(
         [
             telemetry(0, rooted=True),
             auth(1, device_id="phone-1"),
@@ -112,9 +112,9 @@ def test_output_of_contexts_arrives_before_a_later_step() -> None:
         ]
     )
 
-    (revocation,) = {event["decision_id"] for event in of(saids, topics.SESSION_REVOCATIONS)}
+    (revocation,) = {event["decision_id"] for event in of(outputs, topics.SESSION_REVOCATIONS)}
     assert revocation
-    assert of(saids, topics.SESSION_RISK)[0]["occurred_at"] == T0 + 1_000
+    assert of(outputs, topics.SESSION_RISK)[0]["occurred_at"] == T0 + 1_000
 
 
 # --- keys and partitions ----------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_a_line_that_is_no_event_is_a_dead_letter_and_the_rest_is_played() -> No
     good = written(call(0))
     replay = Replay(processor_specs(ActiveConfig(), Options()), 4)
 
-    saids = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
+    outputs = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
 
-    assert replay.dead_letters == len(of(saids, topics.DEAD_LETTERS)) == 3
-    assert [event["kind"] for event in of(saids, topics.PRINCIPAL_ACTIVITY)] == ["started"]
+    assert replay.dead_letters == len(of(outputs, topics.DEAD_LETTERS)) == 3
+    assert [event["kind"] for event in of(outputs, topics.PRINCIPAL_ACTIVITY)] == ["started"]
 
 
 def written(event: dict[str, Any]) -> bytes:

@@ -52,20 +52,20 @@ def _flood() -> list[Event]:
     ]
 
 
-def _told(events: list[Event]) -> tuple[Desk, dict[str, list[Event]]]:
+def _received(events: list[Event]) -> tuple[Desk, dict[str, list[Event]]]:
     desk = Desk(POLICY, options=Options(max_sessions=20))
     desk.each(*sorted(events, key=lambda event: int(event["occurred_at"])))
-    saids = read(desk.messages)
+    outputs = read(desk.messages)
     topics = (SESSION_RISK, SESSION_REVOCATIONS)
     return desk, {
-        topic: [this_event for this_event in of(saids, topic) if this_event["tenant"] == "acme"] for topic in topics
+        topic: [this_event for this_event in of(outputs, topic) if this_event["tenant"] == "acme"] for topic in topics
     }
 
 
 def test_a_flood_of_sessions_and_revocations_changes_nothing_for_another_tenant() -> None:
-    _, alone = _told(_own())
+    _, alone = _received(_own())
 
-    desk, flooded = _told(_own() + _flood())
+    desk, flooded = _received(_own() + _flood())
 
     assert [event["session_id"] for event in alone[SESSION_REVOCATIONS]] == ["s-1"]
     assert flooded == alone
@@ -96,8 +96,8 @@ def test_a_flood_of_networks_makes_nobody_else_forget_where_an_attack_comes_from
     flooded.play(*(attempt(20, tenant="globex", network=f"198.51.{at}") for at in range(500)))
     flooded.each(spray[-1])
 
-    assert [event["signals"] for event in alone.said(SESSION_CONTEXT)] == [["sprayed_network"]]
-    assert [event for event in flooded.said(SESSION_CONTEXT) if event["tenant"] == "acme"] == alone.said(
+    assert [event["signals"] for event in alone.output(SESSION_CONTEXT)] == [["sprayed_network"]]
+    assert [event for event in flooded.output(SESSION_CONTEXT) if event["tenant"] == "acme"] == alone.output(
         SESSION_CONTEXT
     )
     assert flooded.counts["evicted_records",] == 491

@@ -91,17 +91,17 @@ for visit in range(1, 5):
     assert (process.returncode, payload.split()) == (0, [b"3", b"4"])
 
 
-@pytest.mark.parametrize("told", [None, ""])
-def test_nobody_dies_who_was_not_told_to(told: str | None) -> None:
-    failpoints.arm(told)
+@pytest.mark.parametrize("received", [None, ""])
+def test_nobody_dies_who_was_not_told_to(received: str | None) -> None:
+    failpoints.arm(received)
     for point in POINTS:
         failpoints.hit(point)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "received",
     ["rows-dew", "rows-due:0", "rows-due:soon", "rows-due:-1", ":3", "rows-due:1:HUP", "rows-due:1:STOP:2"],
 )
-def test_a_point_that_is_none_is_refused_with_those_there_are(told: str) -> None:
-    with pytest.raises(FailpointError, match=f"FAILPOINT={told}: write NAME.*rows-due"):
-        failpoints.arm(told)
+def test_a_point_that_is_none_is_refused_with_those_there_are(received: str) -> None:
+    with pytest.raises(FailpointError, match=f"FAILPOINT={received}: write NAME.*rows-due"):
+        failpoints.arm(received)

@@ -35,7 +35,7 @@ PSEUDONYM = re.compile(rb"p:k1:[A-Za-z0-9_-]{22}")
 
 
 @pytest.fixture(scope="module")
-def told() -> list[InputRecord]:
+def received() -> list[InputRecord]:
     """All stories, with names that can be told from any other text; a verdict; what cannot be read."""
     events = in_order(event for story in stories(find_directory(), T0) for event in story.events)
     marked = [(topic, {**event, **_marked(event)}) for topic, event in events]
@@ -61,48 +61,48 @@ def _marked(event: dict[str, Any]) -> dict[str, str]:
     return {name: f"MARK-{name}-{event[name]}" for name in names if event.get(name)}
 
 
-def _said(told: list[InputRecord], pseudonyms: Pseudonyms | None) -> list[Message]:
+def _output(received: list[InputRecord], pseudonyms: Pseudonyms | None) -> list[Message]:
     kinds = with_pseudonyms(processor_specs(ActiveConfig(), Options(1, event_clock=True)), pseudonyms)
-    return list(Replay(kinds, 1).run(told))
+    return list(Replay(kinds, 1).run(received))
 
 
 @pytest.fixture(scope="module")
-def said(told: list[InputRecord]) -> list[Message]:
-    return _said(told, ONE)
+def output(received: list[InputRecord]) -> list[Message]:
+    return _output(received, ONE)
 
 
 def test_no_name_leaves_to_those_who_read_and_commands_name_whom_to_stop(
-    told: list[InputRecord], said: list[Message]
+    received: list[InputRecord], output: list[Message]
 ) -> None:
-    addresses = {json.loads(record.value).get("ip") for record in told} - {None}
-    left = [message for message in said if message.topic in KEYED_TOPICS]
+    addresses = {json.loads(record.value).get("ip") for record in received} - {None}
+    left = [message for message in output if message.topic in KEYED_TOPICS]
 
     assert {message.topic for message in left} >= {SESSION_RISK, SESSION_FINDINGS, SUPPRESSIONS, DEAD_LETTERS}
     assert [message for message in left if b"MARK" in message.value + (message.key or b"")] == []
     assert [message for message in left for ip in addresses if b'"' + ip.encode() + b'"' in message.value] == []
     assert all(PSEUDONYM.search(message.value) for message in left if message.topic in (SESSION_RISK, SESSION_FINDINGS))
-    commands = [json.loads(message.value) for message in said if message.topic == SESSION_REVOCATIONS]
+    commands = [json.loads(message.value) for message in output if message.topic == SESSION_REVOCATIONS]
     assert commands
     assert {command["principal_id"].startswith("MARK-principal_id-") for command in commands} == {True}
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_changes_nothing_but_pseudonyms(
-    told: list[InputRecord], said: list[Message]
+    received: list[InputRecord], output: list[Message]
 ) -> None:
-    other = _said(told, TWO)
+    other = _output(received, TWO)
 
-    assert _said(told, ONE) == said
-    assert other != said
-    assert [_unnamed(message) for message in other] == [_unnamed(message) for message in said]
+    assert _output(received, ONE) == output
+    assert other != output
+    assert [_unnamed(message) for message in other] == [_unnamed(message) for message in output]
 
 
-def test_what_is_decided_does_not_depend_on_pseudonyms(told: list[InputRecord], said: list[Message]) -> None:
-    plain = _said(told, None)
+def test_what_is_decided_does_not_depend_on_pseudonyms(received: list[InputRecord], output: list[Message]) -> None:
+    plain = _output(received, None)
 
     assert [(message.topic, _unnamed(ONE.pseudonymize(message))) for message in plain] == [
-        (message.topic, _unnamed(message)) for message in said
+        (message.topic, _unnamed(message)) for message in output
     ]
-    assert [message for message in said if message.topic not in KEYED_TOPICS] == [
+    assert [message for message in output if message.topic not in KEYED_TOPICS] == [
         message for message in plain if message.topic not in KEYED_TOPICS
     ]
 

@@ -188,7 +188,7 @@ def _taken_to_a_cafe(user_agent: str) -> tuple[set[str], dict[Any, int]]:
     desk = Desk()
     desk.each(auth(0, **HOME), call(1200, **HOME))
     desk.each(*({**call(at, **CAFE), "user_agent": user_agent} for at in (1260, 1320)))
-    found = {reason["detection"] for risk in desk.said(SESSION_RISK) for reason in risk["reasons"]}
+    found = {reason["detection"] for risk in desk.output(SESSION_RISK) for reason in risk["reasons"]}
     return found, {labels: count for labels, count in desk.counts.items() if labels[0] == "repaired_fields"}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from schemas import topics
-from tests.support.run_processors import Desk, Event, Said, by_key, found, of, replayed
+from tests.support.run_processors import Desk, Event, SentMessage, by_key, found, of, replayed
 from tests.support.samples import T0, auth, call, context, feedback
 
 READING: dict[str, Any] = {"records": 6_000, "sensitivity": "restricted"}
@@ -22,39 +22,39 @@ def reader(session_id: str, at: float, principal_id: str = "ana") -> list[Event]
     return [auth(at, **subject), call(at + 30, **subject, **MANY), call(at + 31, **subject, **MANY)]
 
 
-def revoked(said: list[Said]) -> set[str]:
-    return {event["session_id"] for event in of(said, topics.SESSION_REVOCATIONS)}
+def revoked(output: list[SentMessage]) -> set[str]:
+    return {event["session_id"] for event in of(output, topics.SESSION_REVOCATIONS)}
 
 
 # --- the principal's other sessions -----------------------------------------------------------------------
 
 
 def test_many_records_end_a_session_where_nobody_said_otherwise() -> None:
-    saids = replayed([*reader("s-1", 0), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), *reader("s-2", 600)])
 
-    assert revoked(saids) == {"s-1", "s-2"}
+    assert revoked(outputs) == {"s-1", "s-2"}
 
 
 def test_after_a_false_positive_the_revocation_stands_and_later_sessions_are_not_hit_again() -> None:
-    saids = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
 
-    assert revoked(saids) == {"s-1"}
-    last = of(saids, topics.SESSION_RISK, "s-2")[-1]
+    assert revoked(outputs) == {"s-1"}
+    last = of(outputs, topics.SESSION_RISK, "s-2")[-1]
     assert (last["level"], last["suppressed"]) == ("LOW", "mass_read: reported as a false positive")
-    assert of(saids, topics.SESSION_RISK, "s-1")[-1]["action"] == "revoke"
+    assert of(outputs, topics.SESSION_RISK, "s-1")[-1]["action"] == "revoke"
 
 
 def test_a_false_positive_also_reaches_sessions_that_live_already() -> None:
     second = [auth(1, session_id="s-2"), call(400, session_id="s-2", **MANY)]
-    saids = replayed([*reader("s-1", 0), *second, feedback(300)])
+    outputs = replayed([*reader("s-1", 0), *second, feedback(300)])
 
-    assert revoked(saids) == {"s-1"}
+    assert revoked(outputs) == {"s-1"}
 
 
 def test_a_false_positive_of_one_person_is_nothing_to_another() -> None:
-    saids = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
 
-    assert revoked(saids) == {"s-1", "s-2"}
+    assert revoked(outputs) == {"s-1", "s-2"}
 
 
 def test_another_cause_of_the_same_person_still_counts() -> None:
@@ -64,9 +64,9 @@ def test_another_cause_of_the_same_person_still_counts() -> None:
         call(601, **theirs),
         call(602, **theirs | {"asn": 2, "user_agent": "curl"}),
     ]
-    saids = replayed([*reader("s-1", 0), feedback(300), *stolen])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *stolen])
 
-    assert "token_replayed" in found(saids, "s-2")
+    assert "token_replayed" in found(outputs, "s-2")
 
 
 def test_what_is_muted_counts_again_when_it_expires() -> None:
@@ -83,11 +83,11 @@ def test_what_is_muted_counts_again_when_it_expires() -> None:
 def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
     policy = "[detections.mass_read.limits]\nrecords = 100\n[times]\nsuppression_s = 500\nidle_s = 90000"
     going_on = [call(at, session_id="s-2", **MANY) for at in (620, 700, 780, 810)]
-    saids = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
+    outputs = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
 
-    first = of(saids, topics.SESSION_REVOCATIONS, "s-2")[0]
+    first = of(outputs, topics.SESSION_REVOCATIONS, "s-2")[0]
     assert T0 + 800_000 <= first["decided_at"] <= T0 + 2 * 86_400_000
-    assert of(saids, topics.SESSION_RISK, "s-2")[0]["suppressed"] == "mass_read: reported as a false positive"
+    assert of(outputs, topics.SESSION_RISK, "s-2")[0]["suppressed"] == "mass_read: reported as a false positive"
 
 
 def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
@@ -102,12 +102,12 @@ def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
     whole.play(*calls)
     single.each(*events, *calls)
 
-    assert by_key([*map(_said, whole.messages)]) == by_key([*map(_said, single.messages)])
+    assert by_key([*map(_output, whole.messages)]) == by_key([*map(_output, single.messages)])
     assert len(whole.revoked()) == 1
 
 
-def _said(message: Any) -> Said:
-    return Said(message.topic, message.key.decode(), json.loads(message.value))
+def _output(message: Any) -> SentMessage:
+    return SentMessage(message.topic, message.key.decode(), json.loads(message.value))
 
 
 def test_a_restarted_worker_remembers_what_is_muted() -> None:
@@ -118,7 +118,7 @@ def test_a_restarted_worker_remembers_what_is_muted() -> None:
     other.each(call(2, **MANY))
 
     assert other.revoked() == []
-    assert other.said(topics.SESSION_RISK)[-1]["suppressed"] == "mass_read: reported as a false positive"
+    assert other.output(topics.SESSION_RISK)[-1]["suppressed"] == "mass_read: reported as a false positive"
 
 
 # --- what each verdict does -------------------------------------------------------------------------------
@@ -126,9 +126,9 @@ def test_a_restarted_worker_remembers_what_is_muted() -> None:
 
 @pytest.mark.parametrize("verdict", ["true_positive", "benign_true_positive", "unsure"])
 def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
-    saids = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
-    assert revoked(saids) == {"s-1", "s-2"}
-    assert of(saids, topics.SUPPRESSIONS) == []
+    outputs = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
+    assert revoked(outputs) == {"s-1", "s-2"}
+    assert of(outputs, topics.SUPPRESSIONS) == []
 
     desk = Desk()
     desk.each(auth(0), feedback(1, verdict=verdict))
@@ -137,9 +137,9 @@ def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
 
 def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once() -> None:
     child = auth(5, session_id="s-2", parent_session_id="s-1")
-    saids = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
+    outputs = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
 
-    commands = {event["session_id"]: event for event in of(saids, topics.SESSION_REVOCATIONS)}
+    commands = {event["session_id"]: event for event in of(outputs, topics.SESSION_REVOCATIONS)}
     assert {name: event["detections"] for name, event in commands.items()} == {
         "s-1": ["confirmed_compromised"],
         "s-2": ["ancestor_revoked"],
@@ -148,19 +148,19 @@ def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once
 
 
 def test_a_compromise_is_believed_though_a_false_positive_was_said_before() -> None:
-    saids = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
+    outputs = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
 
-    assert revoked(saids) == {"s-1"}
+    assert revoked(outputs) == {"s-1"}
 
 
 # --- what no verdict can do -------------------------------------------------------------------------------
 
 
 def test_the_principal_cannot_mute_what_speaks_against_their_own_session() -> None:
-    saids = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
 
-    assert revoked(saids) == {"s-1", "s-2"}
-    (refused,) = of(saids, topics.SUPPRESSIONS)
+    assert revoked(outputs) == {"s-1", "s-2"}
+    (refused,) = of(outputs, topics.SUPPRESSIONS)
     assert (refused["state"], refused["owner"]) == ("refused", "ana")
     assert refused["refusal"].startswith("this reporter may keep nothing quiet here")
 
@@ -169,7 +169,7 @@ def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> No
     for reporter, missed in (("ana", True), ("soc", False)):
         desk = Desk()
         desk.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
-        assert len(desk.said(topics.SESSION_CHALLENGES)) == 1
+        assert len(desk.output(topics.SESSION_CHALLENGES)) == 1
         desk.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
 
         assert bool(desk.revoked()) is missed
@@ -188,11 +188,11 @@ def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
     desk.each(auth(0, device_id="phone-1"), context(1, rooted=True, device_id="phone-1"))
     desk.play(feedback(2))
 
-    (refused,) = desk.said(topics.SUPPRESSIONS)
+    (refused,) = desk.output(topics.SUPPRESSIONS)
     assert (refused["state"], refused["detections"]) == ("refused", ["device_rooted"])
     assert refused["refusal"] == "a fact, not a guess: it is never kept quiet"
-    assert desk.said(topics.SESSION_CONTEXT) == []
-    assert [event for event in desk.said(topics.PRINCIPAL_ACTIVITY) if event["kind"] == "muted"] == []
+    assert desk.output(topics.SESSION_CONTEXT) == []
+    assert [event for event in desk.output(topics.PRINCIPAL_ACTIVITY) if event["kind"] == "muted"] == []
 
 
 def test_facts_are_those_that_nobody_guesses() -> None:
@@ -209,7 +209,7 @@ def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
     desk = Desk("[times]\nsuppression_s = 60")
     desk.each(auth(0), call(1, **MANY), feedback(5, expires_at=T0 + 10**9))
 
-    (created,) = desk.said(topics.SUPPRESSIONS)
+    (created,) = desk.output(topics.SUPPRESSIONS)
     assert created["expires_at"] == T0 + 65_000
 
 
@@ -217,7 +217,7 @@ def test_a_detection_nobody_knows_is_not_muted() -> None:
     desk = Desk()
     desk.each(auth(0), feedback(5, detections=["no_such_thing"]))
 
-    assert desk.said(topics.SUPPRESSIONS) == []
+    assert desk.output(topics.SUPPRESSIONS) == []
 
 
 # --- what is seen of it -----------------------------------------------------------------------------------
@@ -225,9 +225,9 @@ def test_a_detection_nobody_knows_is_not_muted() -> None:
 
 def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None:
     events = [*reader("s-1", 0), feedback(300, note="the yearly export", decision_id="d-1")]
-    saids = replayed([*events, call(90_000, session_id="s-9")])
+    outputs = replayed([*events, call(90_000, session_id="s-9")])
 
-    created, expired = of(saids, topics.SUPPRESSIONS)
+    created, expired = of(outputs, topics.SUPPRESSIONS)
     assert created == {
         "suppression_id": created["suppression_id"],
         "tenant": "default",
@@ -246,8 +246,8 @@ def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None
 
 
 def test_what_hid_something_stands_in_the_decision_it_changed() -> None:
-    saids = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
 
-    (hidden,) = [event for event in of(saids, topics.SESSION_RISK, "s-2") if event.get("suppressed")]
+    (hidden,) = [event for event in of(outputs, topics.SESSION_RISK, "s-2") if event.get("suppressed")]
     assert [(item["detection"], item["contribution"]) for item in hidden["reasons"]] == [("mass_read", 0.0)]
     assert (hidden["level"], hidden["action"]) == ("LOW", "allow")

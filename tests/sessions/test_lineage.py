@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.decisions.risk_state import MAX_CHILDREN
 from schemas import topics
-from tests.support.run_processors import Desk, Event, Said, of, replayed
+from tests.support.run_processors import Desk, Event, SentMessage, of, replayed
 from tests.support.samples import auth, call, context, feedback
 
 
@@ -18,18 +18,18 @@ def falls(session_id: str, at: float) -> Event:
     return feedback(at, session_id=session_id, verdict="confirmed_compromised")
 
 
-def fell(said: list[Said]) -> dict[str, str]:
+def fell(output: list[SentMessage]) -> dict[str, str]:
     """The root of every revoked session, by its id."""
-    return {event["session_id"]: event["root_session_id"] for event in of(said, topics.SESSION_REVOCATIONS)}
+    return {event["session_id"]: event["root_session_id"] for event in of(output, topics.SESSION_REVOCATIONS)}
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_a_fall_reaches_descendants_to_any_depth(partitions: int) -> None:
     events = [auth(0, session_id="n-0"), *(born(f"n-{at}", f"n-{at - 1}", at) for at in range(1, 51))]
 
-    saids = replayed([*events, falls("n-0", 60), call(90)], partitions=partitions)
+    outputs = replayed([*events, falls("n-0", 60), call(90)], partitions=partitions)
 
-    assert fell(saids) == {f"n-{at}": "n-0" for at in range(51)}
+    assert fell(outputs) == {f"n-{at}": "n-0" for at in range(51)}
 
 
 def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
@@ -39,15 +39,15 @@ def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
 
 
 def test_a_child_born_after_the_fall_falls_too() -> None:
-    saids = replayed([auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)])
+    outputs = replayed([auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)])
 
-    assert fell(saids) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
+    assert fell(outputs) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
 
 
 def test_a_child_heard_of_before_its_parent_falls_with_it() -> None:
-    saids = replayed([born("n-1", "n-0", 0), auth(5, session_id="n-0"), falls("n-0", 10)])
+    outputs = replayed([born("n-1", "n-0", 0), auth(5, session_id="n-0"), falls("n-0", 10)])
 
-    assert fell(saids) == {"n-0": "n-0", "n-1": "n-0"}
+    assert fell(outputs) == {"n-0": "n-0", "n-1": "n-0"}
 
 
 def test_a_parent_whose_sign_in_is_read_after_news_of_its_child_falls_by_the_same_command() -> None:
@@ -71,18 +71,18 @@ def test_the_first_parent_named_is_the_parent() -> None:
 def test_sessions_that_are_each_others_parents_fall_once_and_it_ends() -> None:
     events = [born("a", "b", 0), born("b", "c", 1), born("c", "a", 2), born("d", "d", 3)]
 
-    saids = replayed([*events, falls("a", 10), falls("d", 11)])
+    outputs = replayed([*events, falls("a", 10), falls("d", 11)])
 
-    assert fell(saids) == {"a": "a", "b": "a", "c": "a", "d": "d"}
-    assert len(of(saids, topics.SESSION_REVOCATIONS)) == 4
+    assert fell(outputs) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert len(of(outputs, topics.SESSION_REVOCATIONS)) == 4
 
 
 def test_a_fall_passes_through_a_session_that_has_signed_out() -> None:
     events = [auth(0, session_id="a"), born("b", "a", 1), born("c", "b", 2)]
 
-    saids = replayed([*events, auth(5, session_id="b", action="sign_out"), falls("a", 10)])
+    outputs = replayed([*events, auth(5, session_id="b", action="sign_out"), falls("a", 10)])
 
-    assert fell(saids) == {"a": "a", "c": "a"}
+    assert fell(outputs) == {"a": "a", "c": "a"}
 
 
 def test_a_fall_ends_also_among_sessions_that_have_signed_out_and_are_each_others_parents() -> None:
@@ -90,10 +90,10 @@ def test_a_fall_ends_also_among_sessions_that_have_signed_out_and_are_each_other
     away = [auth(at, session_id=name, action="sign_out") for at, name in ((3, "a"), (4, "b"))]
     word = context(10, session_id="a", source="lineage", relation="ancestor_revoked", root_session_id="r")
 
-    saids = replayed([*events, *away, word])
+    outputs = replayed([*events, *away, word])
 
-    assert fell(saids) == {}
-    assert len(of(saids, topics.SESSION_CONTEXT)) < 10
+    assert fell(outputs) == {}
+    assert len(of(outputs, topics.SESSION_CONTEXT)) < 10
 
 
 def test_a_fall_passes_through_a_session_that_was_forgotten() -> None:

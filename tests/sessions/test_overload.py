@@ -25,7 +25,7 @@ from pipeline.sessions.shadow import Shadows
 from pipeline.settings.loading import Settings
 from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, SESSIONS, STREAMS, OddTotals
-from tests.support.run_processors import NOW, Desk, Event, Said, chunks, of, read, record, topic_of
+from tests.support.run_processors import NOW, Desk, Event, SentMessage, chunks, of, read, record, topic_of
 from tests.support.samples import T0, auth, call
 from tests.support.stored_rows import decode
 
@@ -55,7 +55,7 @@ def desk(policy: str = UNSAMPLED, detector: Any = None) -> Desk:
     return Desk(policy, detector or OddTotals(), Options(unscored_lag_ms=BOUND_MS))
 
 
-def play(one: Desk, *events: Event, behind: bool = False) -> list[Said]:
+def play(one: Desk, *events: Event, behind: bool = False) -> list[SentMessage]:
     """One chunk, whose records are just made, or as old as their events."""
     topic = topic_of(events[0])
     records = [record(event, one.offsets[topic] + at) for at, event in enumerate(events)]
@@ -146,9 +146,9 @@ def test_a_session_whose_detections_move_is_scored_from_that_event_on_however_la
     this_desk = desk(detector=model)
     play(this_desk, call(0), behind=True)
 
-    saids = play(this_desk, call(1, sensitivity="restricted", records=200), call(2), behind=True)
+    outputs = play(this_desk, call(1, sensitivity="restricted", records=200), call(2), behind=True)
 
-    (risk,) = of(saids, topics.SESSION_RISK)
+    (risk,) = of(outputs, topics.SESSION_RISK)
     assert model.calls == [2, 3]
     assert {reason["detection"] for reason in risk["reasons"]} == {"mass_read", "anomaly"}
 
@@ -223,8 +223,8 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
     differed: list[bool] = []
 
     class Noted(Shadows):
-        def __init__(self, *told: Any) -> None:
-            super().__init__(*told)
+        def __init__(self, *received: Any) -> None:
+            super().__init__(*received)
             differed.append(bool(self.watched.any()))
 
     monkeypatch.setattr(processor, "Shadows", Noted)
@@ -255,6 +255,6 @@ def test_a_sign_out_is_heard_however_late_it_is() -> None:
     this_desk = desk()
     play(this_desk, auth(0, device_id="phone-1"), behind=True)
 
-    saids = play(this_desk, auth(1, action="sign_out"), behind=True)
+    outputs = play(this_desk, auth(1, action="sign_out"), behind=True)
 
-    assert [event["state"] for event in of(saids, topics.SESSION_BINDINGS)] == ["ended"]
+    assert [event["state"] for event in of(outputs, topics.SESSION_BINDINGS)] == ["ended"]

@@ -55,16 +55,16 @@ def test_a_failed_revocation_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("received", "reason"),
     [
         (ack(2, revocation_id="another"), "revocation_id: not the revocation of this session"),
         (ack(2, session_id="s-9"), "session_id: no revocation of this session is open here"),
         (ack(2, tenant="zeta"), "session_id: no revocation of this session is open here"),
     ],
 )
-def test_an_acknowledgement_of_something_else_is_a_dead_letter(told: Event, reason: str) -> None:
+def test_an_acknowledgement_of_something_else_is_a_dead_letter(received: Event, reason: str) -> None:
     desk = fallen()
 
-    saids = desk.play(told)
+    outputs = desk.play(received)
 
-    assert [letter["reason"] for letter in of(saids, topics.DEAD_LETTERS)] == [reason]
+    assert [letter["reason"] for letter in of(outputs, topics.DEAD_LETTERS)] == [reason]

@@ -11,7 +11,7 @@ from pipeline.processing.messages import stable_id
 from pipeline.sessions.state_store import row_key
 from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, STREAMS
-from tests.support.run_processors import Desk, Event, Said, by_key, chunks, read, record, topic_of
+from tests.support.run_processors import Desk, Event, SentMessage, by_key, chunks, read, record, topic_of
 from tests.support.samples import auth, call
 from tests.support.session_processor import OBSERVING, desk
 
@@ -59,7 +59,7 @@ def test_an_event_sent_twice_counts_once(events: list[Event], cuts: set[int], tw
 
     this_desk, other = played(desk(), events, cuts), played(desk(), doubled, cuts)
 
-    assert _heard(other) == _heard(this_desk)
+    assert _deliveries(other) == _deliveries(this_desk)
 
 
 @given(events=STREAMS, cuts=CUTS)
@@ -74,15 +74,15 @@ def test_a_chunk_delivered_again_says_nothing_again(events: list[Event], cuts: s
             continue
         rows = dict(this_desk.rows)
         again = this_desk.take(topic, records)
-        assert [sent_said for sent_said in again if _of_a_session_kept(sent_said, rows)] == []
+        assert [message for message in again if _of_a_session_kept(message, rows)] == []
 
 
-def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
-    return row_key(Subject("default", said.key).pack()) in rows
+def _of_a_session_kept(output: SentMessage, rows: dict[bytes, bytes]) -> bool:
+    return row_key(Subject("default", output.key).pack()) in rows
 
 
-def _heard(one: Desk) -> dict[tuple[str, str], list[Event]]:
-    return by_key([sent_said for sent_said in read(one.messages) if sent_said.topic != topics.DEAD_LETTERS])
+def _deliveries(one: Desk) -> dict[tuple[str, str], list[Event]]:
+    return by_key([message for message in read(one.messages) if message.topic != topics.DEAD_LETTERS])
 
 
 def test_two_events_of_one_id_on_two_topics_are_two_events() -> None:

@@ -13,7 +13,7 @@ def test_a_device_first_named_by_a_call_hears_of_its_session() -> None:
     this_desk = desk()
     this_desk.each(auth(0), call(1, device_id="phone-1"), call(2, device_id="phone-1"))
 
-    assert [event["state"] for event in this_desk.said(topics.SESSION_BINDINGS, "phone-1")] == ["live"]
+    assert [event["state"] for event in this_desk.output(topics.SESSION_BINDINGS, "phone-1")] == ["live"]
 
 
 @pytest.mark.parametrize("end", ["sign_out", "idle", "revoke"])
@@ -29,7 +29,7 @@ def test_every_device_a_session_was_on_hears_of_its_end(end: str) -> None:
 
     last = {
         event["device_id"]: event["state"]
-        for event in this_desk.said(topics.SESSION_BINDINGS)
+        for event in this_desk.output(topics.SESSION_BINDINGS)
         if event["session_id"] == "s-1"
     }
     assert last == dict.fromkeys(("phone-1", "phone-2", "phone-3"), "ended")
@@ -39,7 +39,7 @@ def test_a_session_remembers_no_more_devices_than_it_must() -> None:
     this_desk = desk()
     this_desk.play(*(call(at / 10, device_id=f"phone-{at}") for at in range(40)))
 
-    states = [(event["device_id"], event["state"]) for event in this_desk.said(topics.SESSION_BINDINGS)]
+    states = [(event["device_id"], event["state"]) for event in this_desk.output(topics.SESSION_BINDINGS)]
     assert [device for device, state in states if state == "ended"] == [f"phone-{at}" for at in range(23)]
     assert len(this_desk.scorer.risk_states[0].devices) == 16
 
@@ -52,4 +52,4 @@ def test_every_message_tells_the_device_of_its_moment() -> None:
         call(101),
     )
 
-    assert [risk["device_id"] for risk in this_desk.said(topics.SESSION_RISK)][:2] == ["phone-1", "phone-2"]
+    assert [risk["device_id"] for risk in this_desk.output(topics.SESSION_RISK)][:2] == ["phone-1", "phone-2"]

@@ -49,11 +49,11 @@ def test_who_is_forgotten_without_a_word_is_said_to_have_ended_once() -> None:
     this_desk = desk()
     this_desk.each(auth(0, device_id="phone-1"), *others(0, 200))
 
-    assert [event["kind"] for event in this_desk.said(topics.PRINCIPAL_ACTIVITY, "ana")] == [
+    assert [event["kind"] for event in this_desk.output(topics.PRINCIPAL_ACTIVITY, "ana")] == [
         "started",
         "ended",
     ]
-    assert [event["state"] for event in this_desk.said(topics.SESSION_BINDINGS, "phone-1")] == [
+    assert [event["state"] for event in this_desk.output(topics.SESSION_BINDINGS, "phone-1")] == [
         "live",
         "ended",
     ]
@@ -72,7 +72,7 @@ def test_a_finding_is_closed_when_its_session_is_over(end: str) -> None:
         this_desk.play(ack(3, revocation_id=this_desk.revoked("s-1")[0]))
     this_desk.each(*others(5, 600))
 
-    events = this_desk.said(topics.SESSION_FINDINGS, "s-1")
+    events = this_desk.output(topics.SESSION_FINDINGS, "s-1")
     assert [finding["activity_id"] for finding in events if finding["activity_id"] != 2] == [1, 3]
     assert len({finding["finding_info"]["uid"] for finding in events}) == 1
     assert events[-1]["status_id"] == 4
@@ -104,12 +104,12 @@ def test_a_session_that_signs_in_again_under_its_old_id_starts_again() -> None:
     this_desk = desk()
     this_desk.each(auth(0, device_id="phone-1"), auth(5, action="sign_out"), auth(20, device_id="phone-1"), call(21))
 
-    assert [event["kind"] for event in this_desk.said(topics.PRINCIPAL_ACTIVITY)] == [
+    assert [event["kind"] for event in this_desk.output(topics.PRINCIPAL_ACTIVITY)] == [
         "started",
         "ended",
         "started",
     ]
-    assert [event["state"] for event in this_desk.said(topics.SESSION_BINDINGS)] == ["live", "ended", "live"]
+    assert [event["state"] for event in this_desk.output(topics.SESSION_BINDINGS)] == ["live", "ended", "live"]
 
 
 def test_no_more_sessions_are_held_than_allowed_and_the_longest_idle_go_first() -> None:
@@ -121,7 +121,7 @@ def test_no_more_sessions_are_held_than_allowed_and_the_longest_idle_go_first() 
     assert len(this_desk.rows) <= 6
     assert this_desk.counts[("evicted_sessions",)] >= 34
     assert row_key(Subject("default", "ben").pack()) in this_desk.rows
-    assert len(this_desk.said(topics.PRINCIPAL_ACTIVITY)) == 41 + this_desk.counts[("evicted_sessions",)]
+    assert len(this_desk.output(topics.PRINCIPAL_ACTIVITY)) == 41 + this_desk.counts[("evicted_sessions",)]
 
 
 def test_a_revocation_nobody_acknowledged_is_not_evicted() -> None:

@@ -22,11 +22,11 @@ def test_what_cannot_be_read_is_a_dead_letter_and_harms_nobody_else() -> None:
     this_desk, alone = desk(), desk()
 
     mixed = sorted([*good, *bad], key=lambda rec: rec.offset % 10)
-    saids = this_desk.take(topics.API_CALLS, mixed)
+    outputs = this_desk.take(topics.API_CALLS, mixed)
     alone.take(topics.API_CALLS, good)
 
     assert [Rec(*bad[at][:3], 0, None, None).offset for at in range(6)] == sorted(
-        letter["offset"] for letter in of(saids, topics.DEAD_LETTERS)
+        letter["offset"] for letter in of(outputs, topics.DEAD_LETTERS)
     )
     assert sum(this_desk.dead.values()) == 6
     assert this_desk.rows == alone.rows

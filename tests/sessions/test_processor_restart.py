@@ -76,9 +76,7 @@ def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row
     other.each(*others(180, 330))
 
     assert (held, key in other.rows) == (True, False)
-    assert [
-        sent_said for sent_said in read(other.messages) if "s-2" in (sent_said.key, sent_said.body.get("session_id"))
-    ] == []
+    assert [message for message in read(other.messages) if "s-2" in (message.key, message.body.get("session_id"))] == []
 
 
 def test_a_row_is_read_back_bit_for_bit() -> None:

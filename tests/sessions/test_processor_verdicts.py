@@ -12,9 +12,9 @@ def test_verdicts_on_sessions_that_do_not_live_here_go_back_with_the_reason() ->
     this_desk = desk()
     this_desk.play(auth(0))
 
-    saids = this_desk.play(feedback(1, session_id="s-9"), feedback(2, verdict="confirmed_compromised"))
+    outputs = this_desk.play(feedback(1, session_id="s-9"), feedback(2, verdict="confirmed_compromised"))
 
-    assert [(letter["offset"], letter["reason"]) for letter in of(saids, topics.DEAD_LETTERS)] == [
+    assert [(letter["offset"], letter["reason"]) for letter in of(outputs, topics.DEAD_LETTERS)] == [
         (0, "session_id: no such session lives here any more")
     ]
     assert len(this_desk.revoked("s-1")) == 1
@@ -26,9 +26,9 @@ def test_a_false_positive_also_ends_the_step_up_that_was_asked_for() -> None:
     this_desk.play(feedback(10, verdict="false_positive"))
     this_desk.each(*others(12, 60))
 
-    assert len(this_desk.said(topics.SESSION_CHALLENGES)) == 1
+    assert len(this_desk.output(topics.SESSION_CHALLENGES)) == 1
     assert this_desk.revoked() == []
-    assert this_desk.said(topics.SESSION_RISK, "s-1")[-1]["level"] == "LOW"
+    assert this_desk.output(topics.SESSION_RISK, "s-1")[-1]["level"] == "LOW"
 
 
 def test_two_verdicts_at_one_moment_both_count() -> None:

@@ -13,7 +13,7 @@ from models.detectors.base import NoDetector
 from pipeline.control.active import Challenger
 from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, STREAMS, OddTotals
-from tests.support.run_processors import Desk, Event, Said, by_key, chunks, of, read
+from tests.support.run_processors import Desk, Event, SentMessage, by_key, chunks, of, read
 from tests.support.samples import T0, auth, call, context, feedback
 
 
@@ -42,13 +42,13 @@ def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
     return this_desk
 
 
-def apart(said: list[Said]) -> tuple[list[Said], list[Said]]:
+def apart(output: list[SentMessage]) -> tuple[list[SentMessage], list[SentMessage]]:
     """What challengers would do, and all else."""
-    shadows = [this_said for this_said in said if this_said.topic == topics.SESSION_SHADOW]
-    return shadows, [this_said for this_said in said if this_said.topic != topics.SESSION_SHADOW]
+    shadows = [message for message in output if message.topic == topics.SESSION_SHADOW]
+    return shadows, [message for message in output if message.topic != topics.SESSION_SHADOW]
 
 
-def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
+def played(one: Desk, events: list[Event], cuts: set[int]) -> list[SentMessage]:
     for part in chunks(events, cuts):
         one.play(*part)
     return read(one.messages)
@@ -85,14 +85,14 @@ def test_a_challenger_that_would_revoke_revokes_nobody() -> None:
     this_desk.each(*MOVED)
 
     assert this_desk.revoked() == []
-    assert [event["level"] for event in this_desk.said(topics.SESSION_RISK)] == ["MEDIUM"]
+    assert [event["level"] for event in this_desk.output(topics.SESSION_RISK)] == ["MEDIUM"]
 
 
 def test_without_a_challenger_nothing_is_told_of_one() -> None:
     this_desk = Desk("low_features_share = 1.0")
     this_desk.each(*MOVED)
 
-    assert this_desk.said(topics.SESSION_SHADOW) == []
+    assert this_desk.output(topics.SESSION_SHADOW) == []
 
 
 # --- what is told -----------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
     this_desk = desk(Always(3))
     this_desk.each(*MOVED)
 
-    assert this_desk.said(topics.SESSION_SHADOW) == [
+    assert this_desk.output(topics.SESSION_SHADOW) == [
         {
             "tenant": "default",
             "session_id": "s-1",
@@ -110,7 +110,7 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "principal_kind": "human",
             "caused_by": MOVED[-1]["event_id"],
             "occurred_at": T0 + 701_000,
-            "decided_at": this_desk.said(topics.SESSION_RISK)[0]["decided_at"],
+            "decided_at": this_desk.output(topics.SESSION_RISK)[0]["decided_at"],
             "policy": this_desk.active.engine.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
@@ -130,7 +130,7 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
     this_desk = desk(NoDetector(), champion=Always(3))
     this_desk.each(*MOVED)
 
-    (event,) = this_desk.said(topics.SESSION_SHADOW)
+    (event,) = this_desk.output(topics.SESSION_SHADOW)
     assert (event["champion"]["level"], event["challenger"]["level"]) == ("HIGH", "MEDIUM")
     assert len(this_desk.revoked()) == 1
 
@@ -139,7 +139,7 @@ def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
     this_desk = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
     this_desk.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
 
-    times = [(event["occurred_at"] - T0) // 1000 for event in this_desk.said(topics.SESSION_SHADOW)]
+    times = [(event["occurred_at"] - T0) // 1000 for event in this_desk.output(topics.SESSION_SHADOW)]
     assert times == [701, 761]
 
 
@@ -151,14 +151,14 @@ def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
     other.active.challengers = this_desk.active.challengers
     other.play(call(702, asn=2))
 
-    assert other.said(topics.SESSION_SHADOW) == []
+    assert other.output(topics.SESSION_SHADOW) == []
 
 
 def test_without_evidence_no_band_makes_a_difference() -> None:
     this_desk = desk(Always(3))
     this_desk.each(auth(0), *(call(at) for at in range(1, 50)))
 
-    assert this_desk.said(topics.SESSION_SHADOW) == []
+    assert this_desk.output(topics.SESSION_SHADOW) == []
     assert this_desk.scorer.risk_states == {}
 
 
@@ -166,21 +166,21 @@ def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:
     this_desk = desk(Always(3))
     this_desk.each(*MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2])
 
-    assert this_desk.said(topics.SESSION_SHADOW) == []
+    assert this_desk.output(topics.SESSION_SHADOW) == []
 
 
 def test_a_session_that_is_over_is_not_compared() -> None:
     this_desk = desk(Always(3))
     this_desk.each(*MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5)))
 
-    assert [event["occurred_at"] for event in this_desk.said(topics.SESSION_SHADOW)] == [T0 + 701_000]
+    assert [event["occurred_at"] for event in this_desk.output(topics.SESSION_SHADOW)] == [T0 + 701_000]
 
 
 def test_a_share_of_all_events_is_told_as_both_see_them() -> None:
     this_desk = desk(Always(2), "low_features_share = 1.0")
     this_desk.each(auth(0), call(1))
 
-    events = this_desk.said(topics.SESSION_SHADOW)
+    events = this_desk.output(topics.SESSION_SHADOW)
     assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in events] == [(0, 2, False)] * 2
 
 
@@ -197,7 +197,7 @@ def test_several_challengers_are_told_apart() -> None:
     this_desk.active.challengers = (*this_desk.active.challengers, Challenger(Always(2)))
     this_desk.each(*MOVED)
 
-    levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.said(topics.SESSION_SHADOW)}
+    levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.output(topics.SESSION_SHADOW)}
     assert levels == {"always-3@1": "HIGH"}
 
 
@@ -205,7 +205,9 @@ def test_several_challengers_are_told_apart() -> None:
 def test_time_alone_is_no_vector_for_the_sample(share: float) -> None:
     this_desk = desk(Always(3), f"low_features_share = {share}")
     this_desk.play(auth(0))
-    before = len(this_desk.said(topics.SESSION_SHADOW))
+    before = len(this_desk.output(topics.SESSION_SHADOW))
     this_desk.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))
 
-    assert of(read(this_desk.messages), topics.SESSION_SHADOW, "s-1") == this_desk.said(topics.SESSION_SHADOW)[:before]
+    assert (
+        of(read(this_desk.messages), topics.SESSION_SHADOW, "s-1") == this_desk.output(topics.SESSION_SHADOW)[:before]
+    )

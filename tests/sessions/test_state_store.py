@@ -50,9 +50,9 @@ CHANGES = st.lists(
 @given(st.lists(st.tuples(ROWS, NAMES, st.binary(max_size=99), st.binary(min_size=4, max_size=4)), min_size=1))
 @settings(max_examples=60)
 def test_values_decoded_together_are_those_decoded_one_by_one(
-    told: list[tuple[NDArray[Any], Subject, bytes, bytes]],
+    received: list[tuple[NDArray[Any], Subject, bytes, bytes]],
 ) -> None:
-    values = [encode(row, [names.pack()], [side], order)[0][1] for row, names, side, order in told]
+    values = [encode(row, [names.pack()], [side], order)[0][1] for row, names, side, order in received]
 
     every = decode_all(values)
 

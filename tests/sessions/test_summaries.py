@@ -12,9 +12,9 @@ READ = {"records": 30, "sensitivity": "restricted"}
 AGENT: dict[str, Any] = {"principal_kind": "agent", "tool": "mail"}
 
 
-def told(desk: Desk, kind: str, *members: str) -> list[Any]:
+def received(desk: Desk, kind: str, *members: str) -> list[Any]:
     """What s-1 said of this kind of activity."""
-    events = [event for event in desk.said(topics.PRINCIPAL_ACTIVITY) if event["session_id"] == "s-1"]
+    events = [event for event in desk.output(topics.PRINCIPAL_ACTIVITY) if event["session_id"] == "s-1"]
     return [[event.get(name) for name in members] for event in events if event["kind"] == kind]
 
 
@@ -30,8 +30,8 @@ def test_a_session_sums_up_every_half_hour_of_its_life() -> None:
     desk = Desk()
     desk.each(*working(2 * 3600 + 300))
 
-    assert [(at - T0) // 1_800_000 for (at,) in told(desk, "summary", "occurred_at")] == [1, 2, 3, 4]
-    assert all(name == f"summary:{at}~a" for name, at in told(desk, "summary", "event_id", "occurred_at"))
+    assert [(at - T0) // 1_800_000 for (at,) in received(desk, "summary", "occurred_at")] == [1, 2, 3, 4]
+    assert all(name == f"summary:{at}~a" for name, at in received(desk, "summary", "event_id", "occurred_at"))
 
 
 def test_a_summary_tells_the_most_since_the_last_one_and_names_no_zeros() -> None:
@@ -40,7 +40,7 @@ def test_a_summary_tells_the_most_since_the_last_one_and_names_no_zeros() -> Non
     desk.each(call(1830, session_id="ben", principal_id="ben"), call(3000, operation="GET /y"))
     desk.each(call(3700, session_id="ben", principal_id="ben"))
 
-    first, second = told(desk, "summary", "peaks")
+    first, second = received(desk, "summary", "peaks")
     assert first == [{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]
     assert 1.0 <= second[0]["calls_10m"] < 1.2
     assert second[0]["records_10m"] < 2.0
@@ -50,14 +50,16 @@ def test_a_session_that_calls_nothing_has_nothing_to_sum_up() -> None:
     desk = Desk()
     desk.each(auth(0), *[call(at, session_id="ben", principal_id="ben") for at in range(0, 7200, 600)])
 
-    assert told(desk, "summary", "at") == []
+    assert received(desk, "summary", "at") == []
 
 
 def test_a_session_that_ends_tells_what_it_did_since_its_last_summary() -> None:
     desk = Desk()
     desk.each(auth(0), call(1, **READ), auth(2, action="sign_out"))
 
-    assert told(desk, "ended", "peaks") == [[{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]]
+    assert received(desk, "ended", "peaks") == [
+        [{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]
+    ]
 
 
 def test_scopes_that_are_granted_are_told_and_those_that_are_only_refreshed_are_not() -> None:
@@ -68,8 +70,8 @@ def test_scopes_that_are_granted_are_told_and_those_that_are_only_refreshed_are_
         auth(2, action="token_refreshed", scopes=["read", "admin"]),
     )
 
-    assert told(desk, "started", "used") == [[["scope:read"]]]
-    assert told(desk, "used", "used") == [[["scope:read", "scope:admin"]]]
+    assert received(desk, "started", "used") == [[["scope:read"]]]
+    assert received(desk, "used", "used") == [[["scope:read", "scope:admin"]]]
 
 
 def test_a_first_use_that_matters_is_told_once() -> None:
@@ -77,7 +79,7 @@ def test_a_first_use_that_matters_is_told_once() -> None:
     desk.each(auth(0), call(1), call(2, scope="pay"), call(3, scope="pay"), call(4, **READ))
     desk.each(call(5, operation="iam:CreateUser"), call(6, sensitivity="internal", operation="GET /z"))
 
-    assert told(desk, "used", "used") == [
+    assert received(desk, "used", "used") == [
         [["scope:pay"]],
         [["operation:GET /x"]],
         [["operation:iam:CreateUser"]],
@@ -88,7 +90,7 @@ def test_only_of_agents_tools_are_told() -> None:
     desk = Desk()
     desk.each(auth(0), call(1, tool="mail"), call(2, **AGENT), call(3, **AGENT | {"tool": "shell"}))
 
-    assert told(desk, "used", "used") == [[["tool:shell"]]]
+    assert received(desk, "used", "used") == [[["tool:shell"]]]
 
 
 def test_the_answer_to_a_summary_leaves_what_is_known_of_the_session() -> None:
@@ -128,4 +130,4 @@ def test_a_worker_that_takes_over_sums_up_the_same() -> None:
     desk.each(*events[8:])
     other.each(*events[8:])
 
-    assert told(other, "summary", "peaks") == told(desk, "summary", "peaks")
+    assert received(other, "summary", "peaks") == received(desk, "summary", "peaks")

@@ -33,7 +33,7 @@ from schemas.topics import (
     SESSION_FEEDBACK,
     SESSION_RISK,
 )
-from tests.support.run_processors import NOW, Desk, Event, Player, Rec, Said, read, record, recorded
+from tests.support.run_processors import NOW, Desk, Event, Player, Rec, SentMessage, read, record, recorded
 from tests.support.samples import ack, auth, binding, call, context, feedback, telemetry
 
 ON = Options(limits=Limits(tenancy=True))
@@ -47,8 +47,8 @@ def _from(event: Event, *tenants: str, offset: int = 0) -> Rec:
     return record(event, offset)._replace(headers=[("tenant", tenant.encode()) for tenant in tenants])
 
 
-def _dead(said: Sequence[Said]) -> list[tuple[str, int, str]]:
-    letters = [this_said.body for this_said in said if this_said.topic == DEAD_LETTERS]
+def _dead(output: Sequence[SentMessage]) -> list[tuple[str, int, str]]:
+    letters = [message.body for message in output if message.topic == DEAD_LETTERS]
     return [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters]
 
 
@@ -102,10 +102,10 @@ def test_another_tenants_word_on_a_session_is_a_dead_letter_and_does_nothing() -
         this_desk.take(AUTH_EVENTS, [_from(sign_in, "acme")])
     alone.take(API_CALLS, [_from(own, "acme")])
 
-    saids = desk.take(API_CALLS, [_from(own, "acme"), _from(forged, "globex", offset=1)])
+    outputs = desk.take(API_CALLS, [_from(own, "acme"), _from(forged, "globex", offset=1)])
 
-    assert _dead(saids) == [(API_CALLS, 1, OTHER + "'globex'")]
-    assert [b64decode(this_said.body["value"]) for this_said in saids if this_said.topic == DEAD_LETTERS] == [
+    assert _dead(outputs) == [(API_CALLS, 1, OTHER + "'globex'")]
+    assert [b64decode(message.body["value"]) for message in outputs if message.topic == DEAD_LETTERS] == [
         encode(forged)
     ]
     assert desk.dead == {"tenant": 1}
@@ -117,10 +117,10 @@ def test_nobody_gives_verdicts_or_acknowledges_in_another_tenants_name() -> None
     desk.take(AUTH_EVENTS, [_from(auth(tenant="acme"), "acme")])
     verdict = feedback(1, tenant="acme", verdict="confirmed_compromised")
 
-    saids = desk.take(SESSION_FEEDBACK, [_from(verdict, "globex")])
-    saids += desk.take(REVOCATION_ACKS, [_from(ack(2, tenant="acme"), "globex")])
+    outputs = desk.take(SESSION_FEEDBACK, [_from(verdict, "globex")])
+    outputs += desk.take(REVOCATION_ACKS, [_from(ack(2, tenant="acme"), "globex")])
 
-    assert _dead(saids) == [(topic, 0, OTHER + "'globex'") for topic in (SESSION_FEEDBACK, REVOCATION_ACKS)]
+    assert _dead(outputs) == [(topic, 0, OTHER + "'globex'") for topic in (SESSION_FEEDBACK, REVOCATION_ACKS)]
     assert desk.revoked() == []
     desk.take(SESSION_FEEDBACK, [_from(verdict, "acme")])
     assert len(desk.revoked()) == 1
@@ -130,12 +130,12 @@ def test_a_device_does_not_speak_for_another_tenants() -> None:
     player = Player(device_context(Limits(tenancy=True)))
     player.play(binding(tenant="acme"))  # our own word needs no header
 
-    saids = player.take(DEVICE_TELEMETRY, [_from(telemetry(1, tenant="acme", rooted=True), "globex")])
-    assert _dead(saids) == [(DEVICE_TELEMETRY, 0, OTHER + "'globex'")]
-    assert [this_said.topic for this_said in saids] == [DEAD_LETTERS]
+    outputs = player.take(DEVICE_TELEMETRY, [_from(telemetry(1, tenant="acme", rooted=True), "globex")])
+    assert _dead(outputs) == [(DEVICE_TELEMETRY, 0, OTHER + "'globex'")]
+    assert [message.topic for message in outputs] == [DEAD_LETTERS]
 
-    saids = player.take(DEVICE_TELEMETRY, [_from(telemetry(2, tenant="acme", rooted=True), "acme", offset=1)])
-    assert [this_said.body["rooted"] for this_said in saids] == [True]
+    outputs = player.take(DEVICE_TELEMETRY, [_from(telemetry(2, tenant="acme", rooted=True), "acme", offset=1)])
+    assert [message.body["rooted"] for message in outputs] == [True]
 
 
 def test_what_workers_tell_each_other_is_believed_without_a_header() -> None:
@@ -175,9 +175,9 @@ def test_a_replay_believes_what_was_believed_when_it_came() -> None:
     ]
     replay = Replay(processor_specs(Desk().active, ON), 1)
 
-    saids = read(replay.run(records))
+    outputs = read(replay.run(records))
 
-    assert _dead(saids) == [(API_CALLS, 1, OTHER + "'globex'")]
+    assert _dead(outputs) == [(API_CALLS, 1, OTHER + "'globex'")]
     assert replay.dead_letters == 1
 
 

@@ -107,7 +107,7 @@ def test_an_entry_that_is_nothing_is_named(entry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "output"),
     [
         ("http://idp.example.org/events", "the scheme must be https"),
         ("ftp://idp.example.org/events", "the scheme must be https"),
@@ -145,8 +145,8 @@ def test_an_entry_that_is_nothing_is_named(entry: str) -> None:
         ),
     ],
 )
-def test_an_address_of_the_web_that_must_not_be_pushed_to_is_refused_with_the_reason(url: str, said: str) -> None:
-    with pytest.raises(ForbiddenUrlError, match=said):
+def test_an_address_of_the_web_that_must_not_be_pushed_to_is_refused_with_the_reason(url: str, output: str) -> None:
+    with pytest.raises(ForbiddenUrlError, match=output):
         check_url(url, TransmitterSettings())
 
 

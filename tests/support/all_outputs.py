@@ -50,13 +50,13 @@ def unknown_members(messages: list[Message]) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def told() -> list[Message]:
+def received() -> list[Message]:
     """All that is said when every detection fires once, in all stages together."""
-    return list(all_told())
+    return list(all_received())
 
 
 @cache
-def all_told() -> tuple[Message, ...]:
+def all_received() -> tuple[Message, ...]:
     """Return it; it takes a while."""
     active = ActiveConfig(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
     active.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ

@@ -86,8 +86,8 @@ def doing(*operations: str) -> Any:
     ]
 
 
-def sharing(start: float, who: Event) -> list[Event]:
-    return [call(start + 60, operation="ec2:ModifyImageAttribute", sensitivity="restricted", **who)]
+def sharing(start: float, subject_name: Event) -> list[Event]:
+    return [call(start + 60, operation="ec2:ModifyImageAttribute", sensitivity="restricted", **subject_name)]
 
 
 def secrets(number: int) -> Any:

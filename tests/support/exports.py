@@ -38,9 +38,9 @@ def vector(number: int = 0, at: int = T0, **members: Any) -> dict[str, Any]:
     }
 
 
-def verdict(at: int, said: str = "true_positive", **members: Any) -> SessionFeedback:
+def verdict(at: int, output: str = "true_positive", **members: Any) -> SessionFeedback:
     fields = {"tenant": "acme", "session_id": "s-1", "reported_by": "soc", **members}
-    return SessionFeedback.model_validate({**fields, "verdict": said, "occurred_at": at})
+    return SessionFeedback.model_validate({**fields, "verdict": output, "occurred_at": at})
 
 
 def exported(

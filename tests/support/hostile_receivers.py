@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
-from tests.support.many_people import COMPLIANCE, EVENTS, Told, jti_of, told
+from tests.support.many_people import COMPLIANCE, EVENTS, Received, jti_of, received
 from tests.support.misbehaving_receivers import DEADLY, REFUSALS, Moods, Poller
 from tests.support.push_receiver import ACCEPTED, self_signed
 from tests.support.push_receiver import Receiver as Listener
@@ -36,11 +36,11 @@ class Stream:
 
     receiver: Receiver
     stream_id: str
-    expected: Mapping[str, Told]
+    expected: Mapping[str, Received]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Delivery:
     """What came of a stream by what its receiver knows.
 
     *seen*: texts by `jti`, as they came first; what it *took*, and what it did not take at least once; the
@@ -95,25 +95,25 @@ class Scene:
         self.works = self.one
         self.one.start()
 
-    def heard(self) -> list[Heard]:
+    def deliveries(self) -> list[Delivery]:
         """What each receiver heard."""
         polled, poller = self.polled
         every = frozenset(self.distrusted.expected)
         return [
             *(_pushed(stream, listener) for stream, listener in self.pushed),
-            Heard(polled, poller.seen, frozenset(poller.acked), frozenset(poller.refused), frozenset(REFUSALS)),
-            Heard(self.distrusted, {}, frozenset(), every, frozenset({"stream_removed"})),
+            Delivery(polled, poller.seen, frozenset(poller.acked), frozenset(poller.refused), frozenset(REFUSALS)),
+            Delivery(self.distrusted, {}, frozenset(), every, frozenset({"stream_removed"})),
         ]
 
 
-def _pushed(stream: Stream, listener: Listener) -> Heard:
+def _pushed(stream: Stream, listener: Listener) -> Delivery:
     seen: dict[str, str] = {}
     for push in listener.pushes:
         assert seen.setdefault(push.claims["jti"], push.body) == push.body
         assert push.headers["Authorization"] == SECRET
     took = {push.claims["jti"] for push in listener.accepted}
     refused = {push.claims["jti"] for push in listener.pushes if push.reply is not ACCEPTED}
-    return Heard(stream, seen, frozenset(took), frozenset(refused), frozenset(DEADLY))
+    return Delivery(stream, seen, frozenset(took), frozenset(refused), frozenset(DEADLY))
 
 
 @contextmanager
@@ -143,14 +143,18 @@ def scene(url: str, folder: Path, rng_for: Random) -> Iterator[Scene]:
         assert (elsewhere.pushes, untrusted.pushes) == ([], [])
 
 
-def _stream(rig: OnKafka, name: str, form: str, events: Sequence[str], url: str = "", who: str = "") -> Stream:
+def _stream(rig: OnKafka, name: str, form: str, events: Sequence[str], url: str = "", subject_name: str = "") -> Stream:
     """A stream of a receiver of its own that hears of the tenant *name*; pushed to *url*, or else polled."""
-    receiver = rig.receiver(who or form.replace("_", "-"), tenant=name)
+    receiver = rig.receiver(subject_name or form.replace("_", "-"), tenant=name)
     pushed = {"delivery": push_to(url, authorization_header=SECRET)} if url else {}
     asked = [f"{CAEP}{event}" for event in events]
     made = receiver.create(subject_form=form, events_requested=asked, **pushed)
     stream_id = made["stream_id"]
-    return Stream(receiver, stream_id, {jti_of(this_told, stream_id): this_told for this_told in told(name, events)})
+    return Stream(
+        receiver,
+        stream_id,
+        {jti_of(item, stream_id): item for item in received(name, events)},
+    )
 
 
 def _doors(stream: Stream, *rigs: OnKafka) -> list[tuple[Wire, str, str]]:

@@ -25,7 +25,7 @@ COMPLIANCE: Final = "device-compliance-change"
 EVENTS: Final = ("risk-level-change", COMPLIANCE, "session-revoked")
 
 
-class Told(NamedTuple):
+class Received(NamedTuple):
     """What a token must tell: of whom, what, by which decision. *place*: its topic, and when it comes."""
 
     person: str
@@ -40,18 +40,18 @@ def wave(name: str, number: int) -> list[Record]:
     return [record for person in range(PEOPLE) for record in _written(name, number, person, at)]
 
 
-def told(name: str, events: Collection[str] = EVENTS) -> list[Told]:
+def received(name: str, events: Collection[str] = EVENTS) -> list[Received]:
     """What a stream that hears of *events* is told of all waves."""
     return [
-        this_told
+        item
         for number in range(WAVES)
         for person in range(PEOPLE)
-        for this_told in _told(name, number, person)
-        if this_told.event in events
+        for item in _received(name, number, person)
+        if item.event in events
     ]
 
 
-def jti_of(one: Told, stream_id: str) -> str:
+def jti_of(one: Received, stream_id: str) -> str:
     """The name under which a stream is told of it, for ever: 128 bits of BLAKE2b (RFC 7693)."""
     return blake2b(f"{one.txn}\x1f{stream_id}\x1f{one.event}".encode(), digest_size=16).hexdigest()
 
@@ -90,9 +90,9 @@ def _written(name: str, number: int, person: int, at: int) -> Iterator[Record]:
         yield revocation(revocation_id=f"r-{name}-{person}-{number}", deadline=deadline, **subject)
 
 
-def _told(name: str, number: int, person: int) -> Iterator[Told]:
+def _received(name: str, number: int, person: int) -> Iterator[Received]:
     named_name, txn = f"{name}-{person}", f"{name}-{person}-{number}"
-    yield Told(named_name, "risk-level-change", txn, ("session-risk", number, 0))
+    yield Received(named_name, "risk-level-change", txn, ("session-risk", number, 0))
     if person % ROOTED == 0:
-        yield Told(named_name, COMPLIANCE, txn, ("session-risk", number, 1))
-    yield Told(named_name, "session-revoked", txn, ("session-revocations", number, 0))
+        yield Received(named_name, COMPLIANCE, txn, ("session-risk", number, 1))
+    yield Received(named_name, "session-revoked", txn, ("session-revocations", number, 0))

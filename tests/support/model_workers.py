@@ -193,7 +193,7 @@ class Fleet:
         ends = await reader.end_offsets(EVERYWHERE)
         return sum(end - self._ends[place] for place, end in ends.items())
 
-    def said(self, suffix: str, *topics: str) -> list[Record]:
+    def output(self, suffix: str, *topics: str) -> list[Record]:
         """What was said on *topics* of the sessions whose ids end in *suffix*."""
 
         async def records() -> list[Record]:
@@ -201,15 +201,15 @@ class Fleet:
 
         return [record for record in asyncio.run(records()) if (record.key or b"").endswith(suffix.encode())]
 
-    def told(self, suffix: str, topic: str) -> list[dict[str, Any]]:
+    def received(self, suffix: str, topic: str) -> list[dict[str, Any]]:
         """The same of one topic, read."""
-        return [json.loads(record.value or b"") for record in self.said(suffix, topic)]
+        return [json.loads(record.value or b"") for record in self.output(suffix, topic)]
 
     def models_in_turn(self, suffix: str) -> dict[int, list[str]]:
         """Which models scored sessions of *suffix* in each partition, one after the other."""
         lanes: dict[int, list[str]] = defaultdict(list)
         for record in sorted(
-            self.said(suffix, SESSION_FEATURES),
+            self.output(suffix, SESSION_FEATURES),
             key=lambda this_record: (this_record.partition, this_record.offset),
         ):
             lanes[record.partition].append(json.loads(record.value or b"")["model"])

@@ -44,7 +44,7 @@ class Postgres:
 def postgres(**settings: str) -> Iterator[Postgres]:
     """Run a server while the block lasts."""
     folder = Path(tempfile.mkdtemp(prefix="session-risk-pg-"))
-    subject = _who()
+    subject = _subject_name()
     if subject:
         shutil.chown(folder, subject["user"])
     try:
@@ -103,7 +103,7 @@ def _wait(server: Postgres, folder: Path) -> None:
             return
 
 
-def _who() -> dict[str, Any]:
+def _subject_name() -> dict[str, Any]:
     """Whom it runs as: it refuses to run as root."""
     if os.geteuid() != 0:
         return {}

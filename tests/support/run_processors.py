@@ -42,7 +42,7 @@ class Rec(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class Said(NamedTuple):
+class SentMessage(NamedTuple):
     """A message that left a stage, read again."""
 
     topic: str
@@ -74,14 +74,18 @@ def record(event: Event, offset: int) -> Rec:
     return Rec(topic, 0, offset, event["occurred_at"], record_key(topic, event), encode(event))
 
 
-def read(messages: Iterable[Message]) -> list[Said]:
+def read(messages: Iterable[Message]) -> list[SentMessage]:
     """Messages as plain values."""
-    return [Said(m.topic, (m.key or b"").decode(), json.loads(m.value)) for m in messages]
+    return [SentMessage(m.topic, (m.key or b"").decode(), json.loads(m.value)) for m in messages]
 
 
-def of(said: Iterable[Said], topic: str, session_id: str | None = None) -> list[Event]:
+def of(output: Iterable[SentMessage], topic: str, session_id: str | None = None) -> list[Event]:
     """What was said on *topic*, perhaps only under the key of a session."""
-    return [this_said.body for this_said in said if this_said.topic == topic and session_id in (None, this_said.key)]
+    return [
+        sent_message.body
+        for sent_message in output
+        if sent_message.topic == topic and session_id in (None, sent_message.key)
+    ]
 
 
 def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
@@ -93,10 +97,10 @@ def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
     ]
 
 
-def by_key(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
+def by_key(output: list[SentMessage]) -> dict[tuple[str, str], list[Event]]:
     """What was said under each key of each topic, in order: all that Kafka keeps."""
     by_key_read: dict[tuple[str, str], list[Event]] = defaultdict(list)
-    for topic, key, body in said:
+    for topic, key, body in output:
         by_key_read[topic, key].append(body if topic != topics.DEAD_LETTERS else {**body, "offset": 0})
     return dict(by_key_read)
 
@@ -114,26 +118,26 @@ class Player:
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.dead: Counter[str] = Counter()
 
-    def play(self, *events: Event, now: int = NOW) -> list[Said]:
+    def play(self, *events: Event, now: int = NOW) -> list[SentMessage]:
         """One chunk of events of one topic."""
         topic = topic_of(events[0])
         records = [record(event, self.offsets[topic] + index) for index, event in enumerate(events)]
         self.offsets[topic] += len(events)
         return self.take(topic, records, now)
 
-    def each(self, *events: Event, now: int = NOW) -> list[Said]:
+    def each(self, *events: Event, now: int = NOW) -> list[SentMessage]:
         """Every event as a chunk of its own."""
-        return [sent_said for event in events for sent_said in self.play(event, now=now)]
+        return [sent_message for event in events for sent_message in self.play(event, now=now)]
 
-    def take(self, topic: str, records: Sequence[Rec], now: int = NOW) -> list[Said]:
+    def take(self, topic: str, records: Sequence[Rec], now: int = NOW) -> list[SentMessage]:
         """Records as they are, one chunk."""
         return self._keep(self.stage.process(topic, records, now))
 
-    def sweep(self, now: int) -> list[Said]:
+    def sweep(self, now: int) -> list[SentMessage]:
         """What the passing of time gives."""
         return self._keep(self.stage.on_timer(now))
 
-    def _keep(self, outcome: Outcome) -> list[Said]:
+    def _keep(self, outcome: Outcome) -> list[SentMessage]:
         self.messages += outcome.messages
         for key, value in outcome.rows:
             if key.startswith(LAYOUT_RECORD):
@@ -146,7 +150,7 @@ class Player:
         self.dead.update(outcome.dead_letters)
         return read(outcome.messages)
 
-    def said(self, topic: str, session_id: str | None = None) -> list[Event]:
+    def output(self, topic: str, session_id: str | None = None) -> list[Event]:
         """Everything said so far on *topic*."""
         return of(read(self.messages), topic, session_id)
 
@@ -175,7 +179,7 @@ class Desk(Player):
 
     def revoked(self, session_id: str | None = None) -> list[str]:
         """The revocation ids commanded so far, as often as they were sent."""
-        return [event["revocation_id"] for event in self.said(topics.SESSION_REVOCATIONS, session_id)]
+        return [event["revocation_id"] for event in self.output(topics.SESSION_REVOCATIONS, session_id)]
 
 
 def replayed(
@@ -184,7 +188,7 @@ def replayed(
     partitions: int = 1,
     options: Options | None = None,
     roles: Roles | None = None,
-) -> list[Said]:
+) -> list[SentMessage]:
     """All stages together, as a recording is replayed; *events* in order of time."""
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     options = options or Options(partitions=partitions)
@@ -201,11 +205,11 @@ def recorded(events: Iterable[Event]) -> list[InputRecord]:
     ]
 
 
-def found(said: Iterable[Said], session_id: str | None = None) -> set[str]:
+def found(output: Iterable[SentMessage], session_id: str | None = None) -> set[str]:
     """Every detection that ever counted against a session."""
     return {
         reason["detection"]
-        for risk in of(said, topics.SESSION_RISK, session_id)
+        for risk in of(output, topics.SESSION_RISK, session_id)
         for reason in risk["reasons"]
         if reason["contribution"] > 0
     }

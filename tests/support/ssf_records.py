@@ -23,7 +23,7 @@ def now_ms() -> int:
     return round(time.time() * 1000)
 
 
-def _who(members: dict[str, Any]) -> dict[str, Any]:
+def _subject_name(members: dict[str, Any]) -> dict[str, Any]:
     number = next(_next)
     usual = {"session_id": f"s-{number}", "principal_id": "ana", "principal_kind": "human"}
     return {**usual, "device_id": f"phone-{number}", "decision_id": f"d-{number}", **members}
@@ -31,7 +31,7 @@ def _who(members: dict[str, Any]) -> dict[str, Any]:
 
 def revocation(**members: Any) -> Record:
     """End a session of ana."""
-    members = _who(members)
+    members = _subject_name(members)
     usual = {
         "revocation_id": f"r-{members['decision_id']}",
         "reason_admin": "The session's device is jailbroken or rooted.",
@@ -65,7 +65,7 @@ def decision(previous: str, level: str, *detections: str, **members: Any) -> Rec
         "policy": "default",
         "reasons": [reason(name) for name in detections],
     }
-    return SESSION_RISK, SessionRisk.model_validate({**usual, **_who(members)})
+    return SESSION_RISK, SessionRisk.model_validate({**usual, **_subject_name(members)})
 
 
 def credential(action: str = "credential_changed", **members: Any) -> Record:
@@ -77,7 +77,7 @@ def credential(action: str = "credential_changed", **members: Any) -> Record:
         "action": action,
         "amr": ["pwd"],
     }
-    return AUTH_EVENTS, AuthEvent.model_validate({**usual, **_who(members)})
+    return AUTH_EVENTS, AuthEvent.model_validate({**usual, **_subject_name(members)})
 
 
 def ack(of: Record, outcome: str = "revoked") -> Record:

@@ -24,7 +24,7 @@ class Rec:
         self.value = value
 
 
-class Said:
+class SentMessage:
     """A chunk as Faust delivers it; notes when it is acknowledged."""
 
     def __init__(self, log: list[str], name: str, records: int = 1, generation: int = 1) -> None:

@@ -125,9 +125,9 @@ class Api:
         with self.services.store.begin() as conn:
             return receivers.add(conn, name, f"https://{name}.example.com", scopes, self.now)
 
-    def stream(self, token: str, **said: Any) -> Any:
+    def stream(self, token: str, **output: Any) -> Any:
         """Make a stream; return it as it was told."""
-        made = self.ask("POST", "/ssf/stream", said, token=token)
+        made = self.ask("POST", "/ssf/stream", output, token=token)
         assert made.status == 201, made.body
         return made.json
 

@@ -103,11 +103,11 @@ def now_ms() -> int:
 
 
 async def tell(
-    connection: Connection, *heard: DecodedRecord, at: int | None = None, tenants: Iterable[bytes] = ()
+    connection: Connection, *deliveries: DecodedRecord, at: int | None = None, tenants: Iterable[bytes] = ()
 ) -> None:
     """Write records as the pipeline does, *at* a time of the broker's, ms."""
     async with open_writer(connection) as writer:
-        for topic, record in heard:
+        for topic, record in deliveries:
             message = Message(topic, record_key(topic, dict(record)), encode(record))
             await writer.send(message, at, list(tenants))
         await writer.flush()

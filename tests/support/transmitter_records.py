@@ -95,16 +95,16 @@ def stream(stream_id: str = "st-1", **members: Any) -> Stream:
     return Stream(stream_id, **{"receiver_id": "idp", "aud": AUD, **members})
 
 
-def new_store(folder: Path, *told: Stream) -> Store:
-    """A store in *folder* that knows the streams *told*."""
+def new_store(folder: Path, *received: Stream) -> Store:
+    """A store in *folder* that knows the streams *received*."""
     sealer = Sealer([Fernet(Fernet.generate_key())], "the tests' keys")
-    return knowing(open_store(f"sqlite:///{folder / 'store.db'}", sealer), *told)
+    return knowing(open_store(f"sqlite:///{folder / 'store.db'}", sealer), *received)
 
 
-def knowing(store: Store, *told: Stream) -> Store:
-    """The *store*, which knows the streams *told* now."""
+def knowing(store: Store, *received: Stream) -> Store:
+    """The *store*, which knows the streams *received* now."""
     with store.begin() as conn:
-        for this_stream in told:
+        for this_stream in received:
             streams.add(conn, store.sealer, this_stream)
     return store
 

@@ -66,7 +66,7 @@ class OnKafka(Rig):
         """Write *records* to their topics; the broker has them when this returns."""
         asyncio.run(send(self.connection, records))
 
-    def said(self, topic: str, session_id: str) -> list[dict[str, Any]]:
+    def output(self, topic: str, session_id: str) -> list[dict[str, Any]]:
         """What *topic* holds about a session."""
 
         async def records() -> list[bytes]:

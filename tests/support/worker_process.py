@@ -48,7 +48,7 @@ class Worker:
 
     def page(self) -> str:
         """What its metrics are, as a scrape gets them; nothing while nobody answers."""
-        assert self.process.poll() is None, f"it ended with {self.process.poll()}:\n{self.said()}"
+        assert self.process.poll() is None, f"it ended with {self.process.poll()}:\n{self.output()}"
         try:
             with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
                 return str(answer.read().decode())
@@ -97,7 +97,7 @@ class Worker:
             lambda now: now not in ({}, seen),
         )
 
-    def said(self) -> str:
+    def output(self) -> str:
         """What it wrote."""
         return self.log.read_text(encoding="utf-8")
 

@@ -135,18 +135,18 @@ def broken(protocol: Protocol, state: State) -> str | None:
     """Say which promise is broken, should a worker recover from this state now; `None` if none is."""
     memory, more = finish(protocol, state.rows, state.committed)
     if memory != FAULTLESS:
-        return f"who recovers now ends with {told(memory)}, not {told(FAULTLESS)}"
+        return f"who recovers now ends with {received(memory)}, not {received(FAULTLESS)}"
     if strange := (state.commands | more) - COMMANDS:
         return f"a run without a fault never commands {', '.join(sorted(strange))}"
     if lost := COMMANDS - (state.commands | more):
         return f"command {', '.join(sorted(lost))} is lost"
     owner = state.workers[state.owner] if state.owner >= 0 else None
     if owner is not None and owner.acknowledged == END and owner.memory != FAULTLESS:
-        return f"the owner has done all and holds {told(owner.memory)}, not {told(FAULTLESS)}"
+        return f"the owner has done all and holds {received(owner.memory)}, not {received(FAULTLESS)}"
     return None
 
 
-def told(rows: Fold) -> str:
+def received(rows: Fold) -> str:
     """Say what rows hold."""
     return " ".join(f"{name}={row or '–'}" for name, row in zip(SESSIONS, rows, strict=True))
 
@@ -182,7 +182,7 @@ def _take_over(protocol: Protocol, state: State, number: int) -> Step:
     memory = before.memory if before is not None and kept else state.rows if protocol.restores else NOTHING
     flight = before.flight if before is not None and protocol.late_rows else ()
     worker = Worker(generation, memory, state.committed, (), state.committed, flight)
-    what = f"keeps {told(memory)}" if kept else f"reads {told(memory)}"
+    what = f"keeps {received(memory)}" if kept else f"reads {received(memory)}"
     given = state._replace(generation=generation, owner=number)
     if other is not None:
         given = _with(given, 1 - number, other._replace(flight=other.flight if protocol.late_rows else ()))
@@ -214,8 +214,8 @@ def _command(protocol: Protocol, state: State, number: int, worker: Worker, at: 
     for command in piece.commands:
         left = tuple(other for other in piece.commands if other != command)
         after = _at(worker, at, piece._replace(commands=left))
-        told_of = state._replace(commands=state.commands | {command})
-        yield f"{NAMES[number]} commands {command}", _settled(protocol, told_of, number, after)
+        received_about = state._replace(commands=state.commands | {command})
+        yield f"{NAMES[number]} commands {command}", _settled(protocol, received_about, number, after)
 
 
 def _hand_over(protocol: Protocol, state: State, number: int, worker: Worker, at: int, piece: Piece) -> Iterator[Step]:

@@ -42,7 +42,7 @@ def api(api: Api) -> Api:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {"revocation_id": "rev-1"},
         {"jti": "jti-1"},
@@ -50,8 +50,8 @@ def api(api: Api) -> Api:
     ],
     ids=str,
 )
-def test_a_word_on_a_revocation_goes_on_in_the_receiver_s_name(api: Api, said: dict[str, str]) -> None:
-    found = api.ask("POST", "/acks", {"outcome": "revoked", **said}, token=api.token())
+def test_a_word_on_a_revocation_goes_on_in_the_receiver_s_name(api: Api, output: dict[str, str]) -> None:
+    found = api.ask("POST", "/acks", {"outcome": "revoked", **output}, token=api.token())
 
     assert (found.status, found.json) == (202, {"revocation_id": "rev-1"})
     assert api.acks == [EXPECTED]
@@ -66,7 +66,7 @@ def test_an_enforcer_says_when_and_what(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("output", "status"),
     [
         ({"outcome": "revoked"}, 400),
         ({"revocation_id": "rev-1"}, 400),
@@ -83,8 +83,8 @@ def test_an_enforcer_says_when_and_what(api: Api) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_word_on_a_revocation_told_is_refused(api: Api, said: Any, status: int) -> None:
-    assert api.ask("POST", "/acks", said, token=api.token()).status == status
+def test_what_is_no_word_on_a_revocation_told_is_refused(api: Api, output: Any, status: int) -> None:
+    assert api.ask("POST", "/acks", output, token=api.token()).status == status
     assert api.acks == []
 
 

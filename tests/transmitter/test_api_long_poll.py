@@ -113,17 +113,17 @@ def test_who_hangs_up_is_handed_nothing(
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "said", "status"),
+    ("method", "path", "output", "status"),
     [
         ("DELETE", "/ssf/stream?stream_id={stream}", None, 404),
         ("POST", "/ssf/status", {"status": "disabled"}, None),
     ],
 )
 def test_a_long_poll_notices_what_becomes_of_its_stream(
-    api: Api, poll: Callable[[], Task[Answer]], method: str, path: str, said: Any, status: int | None
+    api: Api, poll: Callable[[], Task[Answer]], method: str, path: str, output: Any, status: int | None
 ) -> None:
     stream, token = api.ids["stream"], api.ids["token"]
-    body = None if said is None else {"stream_id": stream, **said}
+    body = None if output is None else {"stream_id": stream, **output}
 
     async def work() -> int | None:
         polling = poll()

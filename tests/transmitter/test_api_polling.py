@@ -34,12 +34,12 @@ def _put(api: Api, stream: str, *jtis: str) -> None:
         queue.put(conn, [signed(jti, stream, lane=jti) for jti in jtis], api.now)
 
 
-def _poll(api: Api, token: str, stream: str, said: Any) -> Answer:
-    return api.ask("POST", f"/ssf/poll/{stream}", said, token=token)
+def _poll(api: Api, token: str, stream: str, output: Any) -> Answer:
+    return api.ask("POST", f"/ssf/poll/{stream}", output, token=token)
 
 
-def _sets(api: Api, token: str, stream: str, **said: Any) -> tuple[list[str], bool]:
-    found = _poll(api, token, stream, {**SOON, **said})
+def _sets(api: Api, token: str, stream: str, **output: Any) -> tuple[list[str], bool]:
+    found = _poll(api, token, stream, {**SOON, **output})
     assert found.status == 200, found.body
     return list(found.json["sets"]), found.json["moreAvailable"]
 
@@ -103,7 +103,7 @@ def test_another_receiver_s_acknowledgement_changes_nothing(api: Api, token: str
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         b"",
         b"{",
@@ -121,10 +121,10 @@ def test_another_receiver_s_acknowledgement_changes_nothing(api: Api, token: str
     ],
     ids=str,
 )
-def test_a_poll_that_is_none_is_refused(api: Api, token: str, stream: str, said: Any) -> None:
+def test_a_poll_that_is_none_is_refused(api: Api, token: str, stream: str, output: Any) -> None:
     _put(api, stream, "a")
 
-    assert (found := _poll(api, token, stream, said)).status == 400, found.body
+    assert (found := _poll(api, token, stream, output)).status == 400, found.body
     assert _sets(api, token, stream) == (["a"], False)
 
 
@@ -177,9 +177,9 @@ def test_a_dry_run_hands_nothing_out_and_says_so(tmp_path: Path) -> None:
     api.services.store.close()
 
 
-@pytest.mark.parametrize("said", [{}, {"status": "on"}, {"status": "enabled", "reason": "x" * 513}], ids=str)
-def test_a_status_that_is_none_is_refused(api: Api, token: str, stream: str, said: dict[str, str]) -> None:
-    assert api.ask("POST", "/ssf/status", {"stream_id": stream, **said}, token=token).status == 400
+@pytest.mark.parametrize("output", [{}, {"status": "on"}, {"status": "enabled", "reason": "x" * 513}], ids=str)
+def test_a_status_that_is_none_is_refused(api: Api, token: str, stream: str, output: dict[str, str]) -> None:
+    assert api.ask("POST", "/ssf/status", {"stream_id": stream, **output}, token=token).status == 400
     assert api.ask("POST", "/ssf/status", {"status": "enabled"}, token=token).status == 400
 
 

@@ -39,12 +39,12 @@ def _put(api: Api, *jtis: str) -> None:
         queue.put(conn, [signed(jti, api.ids["stream"], jti[0]) for jti in jtis], api.now)
 
 
-async def _call(api: Api, said: Any) -> Answer:
-    return await api.call("POST", f"/t1/ssf/poll/{api.ids['stream']}", said, token=api.ids["token"])
+async def _call(api: Api, output: Any) -> Answer:
+    return await api.call("POST", f"/t1/ssf/poll/{api.ids['stream']}", output, token=api.ids["token"])
 
 
-def _poll(api: Api, **said: Any) -> tuple[list[str], bool]:
-    found = asyncio.run(_awaited(_call(api, {**SOON, **said})))
+def _poll(api: Api, **output: Any) -> tuple[list[str], bool]:
+    found = asyncio.run(_awaited(_call(api, {**SOON, **output})))
     assert found.status == 200, found.body
     return list(found.json["sets"]), found.json["moreAvailable"]
 

@@ -18,7 +18,7 @@ def api_settings() -> dict[str, Any]:
     return {"max_streams": 3}
 
 
-def _told(stream: Any, **members: Any) -> dict[str, Any]:
+def _received(stream: Any, **members: Any) -> dict[str, Any]:
     return {
         "stream_id": stream["stream_id"],
         "iss": ISSUER,
@@ -38,7 +38,7 @@ def test_without_a_word_about_delivery_a_stream_is_polled(api: Api, token: str) 
     made = api.ask("POST", "/ssf/stream", {}, token=token)
 
     assert (made.status, made.headers["cache-control"]) == (201, "no-store")
-    assert made.json == _told(made.json)
+    assert made.json == _received(made.json)
     assert api.ask("GET", f"/ssf/stream?stream_id={made.json['stream_id']}", token=token).json == made.json
 
 
@@ -47,7 +47,7 @@ def test_a_stream_is_pushed_to_where_the_receiver_says(api: Api, token: str) -> 
         token, delivery=PUSHED, events_requested=[RISK, "https://example.com/unknown"], description="ours"
     )
 
-    assert made == _told(
+    assert made == _received(
         made,
         delivery=PUSHED,
         events_requested=[RISK, "https://example.com/unknown"],
@@ -98,7 +98,7 @@ def test_a_receiver_has_no_more_streams_than_it_may(api: Api, token: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         b"{",
         b"",
@@ -130,8 +130,8 @@ def test_a_receiver_has_no_more_streams_than_it_may(api: Api, token: str) -> Non
     ],
     ids=str,
 )
-def test_what_cannot_be_a_stream_is_refused(api: Api, token: str, said: Any) -> None:
-    found = api.ask("POST", "/ssf/stream", said, token=token)
+def test_what_cannot_be_a_stream_is_refused(api: Api, token: str, output: Any) -> None:
+    found = api.ask("POST", "/ssf/stream", output, token=token)
 
     assert (found.status, found.error) == (400, "invalid_request")
     assert found.json["error_description"]
@@ -154,7 +154,7 @@ def test_a_replacement_drops_what_it_does_not_name(api: Api, token: str) -> None
 
     replaced = api.ask("PUT", "/ssf/stream", {"stream_id": made["stream_id"]}, token=token)
 
-    assert (replaced.status, replaced.json) == (200, _told(made))
+    assert (replaced.status, replaced.json) == (200, _received(made))
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
@@ -170,7 +170,7 @@ def test_what_was_read_may_be_sent_back(api: Api, token: str, method: str) -> No
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {"iss": "https://elsewhere.example.com"},
         {"aud": "https://elsewhere.example.com"},
@@ -183,10 +183,10 @@ def test_what_was_read_may_be_sent_back(api: Api, token: str, method: str) -> No
     ],
     ids=str,
 )
-def test_what_is_the_transmitter_s_is_not_changed(api: Api, token: str, method: str, said: dict[str, Any]) -> None:
+def test_what_is_the_transmitter_s_is_not_changed(api: Api, token: str, method: str, output: dict[str, Any]) -> None:
     made = api.stream(token)
 
-    found = api.ask(method, "/ssf/stream", {"stream_id": made["stream_id"], **said}, token=token)
+    found = api.ask(method, "/ssf/stream", {"stream_id": made["stream_id"], **output}, token=token)
 
     assert (found.status, found.error) == (400, "invalid_request")
     assert api.ask("GET", f"/ssf/stream?stream_id={made['stream_id']}", token=token).json == made

@@ -91,10 +91,10 @@ def test_what_is_no_subject_identifier_is_refused(api: Api, token: str, stream: 
     assert _excluded(api, stream) == []
 
 
-@pytest.mark.parametrize("said", [{}, {"subject": None}, {"subject": "ana"}, {"subject": []}], ids=str)
-def test_without_a_subject_nothing_is_done(api: Api, token: str, stream: str, said: Any) -> None:
+@pytest.mark.parametrize("output", [{}, {"subject": None}, {"subject": "ana"}, {"subject": []}], ids=str)
+def test_without_a_subject_nothing_is_done(api: Api, token: str, stream: str, output: Any) -> None:
     for path in ("/ssf/subjects/add", "/ssf/subjects/remove"):
-        assert api.ask("POST", path, {"stream_id": stream, **said}, token=token).status == 400
+        assert api.ask("POST", path, {"stream_id": stream, **output}, token=token).status == 400
 
 
 def test_a_stream_lacks_no_more_subjects_than_it_may_and_adding_one_makes_room(

@@ -201,10 +201,10 @@ ANSWERS = st.sampled_from([DELIVERED, GONE, of_status(429, b"", 500), of_status(
 
 @given(st.lists(st.tuples(ANSWERS, st.integers(0, 2000)), max_size=40))
 def test_whatever_is_answered_the_receiver_is_asked_again_in_bounded_time(
-    said: list[tuple[PushResponse, int]],
+    output: list[tuple[PushResponse, int]],
 ) -> None:
     this_circuit, now = circuit(), NOW
-    for number, (answer, later) in enumerate(said):
+    for number, (answer, later) in enumerate(output):
         begun, now = now, now + later
         this_circuit.record(waiting(number), answer, begun, now)
 

@@ -84,11 +84,11 @@ def test_what_one_decision_leads_to_has_one_txn() -> None:
 
 
 @pytest.mark.parametrize("form", ["iss_sub", "complex"])
-@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
-def test_every_event_has_the_members_that_its_type_requires(told: SecurityEvent, form: Any) -> None:
-    claims = claims_of(told, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
+@pytest.mark.parametrize("received", everything(), ids=lambda item: item.event)
+def test_every_event_has_the_members_that_its_type_requires(received: SecurityEvent, form: Any) -> None:
+    claims = claims_of(received, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
     (payload,) = claims["events"].values()
-    row = EVENTS[told.event]
+    row = EVENTS[received.event]
 
     assert set(row.required) <= set(payload)
     for member, allowed in (row.values or {}).items():
@@ -139,22 +139,22 @@ def test_an_address_names_a_user_and_no_other_event_has_a_principal(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("who", "principal"),
+    ("subject_name", "principal"),
     [
         (Subject("default", None, "ana"), "USER"),
         (Subject("default", None, "ana", "phone-1"), "DEVICE"),
         (Subject("default", "s-1", "ana", "phone-1"), "SESSION"),
     ],
 )
-def test_the_narrowest_member_of_a_complex_subject_is_the_principal(who: Subject, principal: str) -> None:
-    subject = SUBJECTS.identify(who, stream(subject_form="complex"), ISSUER) or {}
+def test_the_narrowest_member_of_a_complex_subject_is_the_principal(subject_name: Subject, principal: str) -> None:
+    subject = SUBJECTS.identify(subject_name, stream(subject_form="complex"), ISSUER) or {}
 
     assert principal_of(subject) == principal
 
 
-@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
-def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp(told: SecurityEvent) -> None:
-    claims = claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {}
+@pytest.mark.parametrize("received", everything(), ids=lambda item: item.event)
+def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp(received: SecurityEvent) -> None:
+    claims = claims_of(received, stream(), SUBJECTS, ISSUER, NOW) or {}
     (payload,) = claims["events"].values()
 
     assert {"sub", "exp"} & set(claims) == set()
@@ -168,16 +168,16 @@ def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp
     assert payload["initiating_entity"] in {"admin", "user", "policy", "system"}
 
 
-@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
+@pytest.mark.parametrize("received", everything(), ids=lambda item: item.event)
 @pytest.mark.parametrize("form", ["iss_sub", "complex"])
-def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: SecurityEvent, form: Any) -> None:
+def test_the_subject_stands_in_the_event_too_where_a_stream_asks(received: SecurityEvent, form: Any) -> None:
     wanting = stream(subject_form=form, subject_in_event=True)
 
-    claims = claims_of(told, wanting, SUBJECTS, ISSUER, NOW) or {}
+    claims = claims_of(received, wanting, SUBJECTS, ISSUER, NOW) or {}
 
     (payload,) = claims["events"].values()
     assert payload["subject"] == claims["sub_id"]
-    assert "subject" not in next(iter((claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {})["events"].values()))
+    assert "subject" not in next(iter((claims_of(received, stream(), SUBJECTS, ISSUER, NOW) or {})["events"].values()))
 
 
 def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> None:

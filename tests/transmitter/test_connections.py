@@ -101,13 +101,13 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_hurried")
 @pytest.mark.parametrize(
-    "said", [b"", b"GET / HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"]
+    "output", [b"", b"GET / HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"]
 )
-def test_who_sends_no_whole_request_is_not_waited_for(said: bytes) -> None:
+def test_who_sends_no_whole_request_is_not_waited_for(output: bytes) -> None:
     async def story() -> None:
         async with served() as here:
             reader, writer = await here.open()
-            writer.write(said)
+            writer.write(output)
             await _ended(reader)
             await _until(lambda: here.at.open_by_caller == {})
             writer.close()
@@ -258,7 +258,7 @@ def test_one_caller_is_an_address_or_the_network_it_can_choose_from(address: str
 
 
 @pytest.mark.parametrize(
-    ("trusted", "peer", "said", "counted"),
+    ("trusted", "peer", "output", "counted"),
     [
         ("", "127.0.0.1", "203.0.113.9", "127.0.0.1"),
         ("10.0.0.0/8", "192.0.2.1", "203.0.113.9", "192.0.2.1"),
@@ -271,14 +271,14 @@ def test_one_caller_is_an_address_or_the_network_it_can_choose_from(address: str
     ],
 )
 def test_only_a_trusted_proxy_says_where_a_request_came_from(
-    trusted: str, peer: str, said: str | None, counted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trusted: str, peer: str, output: str | None, counted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own, which is not asked
     api = new_api(tmp_path, trusted_proxies=trusted)
     api.app = api_server.server(api.app, api.services.settings).config.loaded_app
     api.address = peer
 
-    api.ask("GET", "/ssf/stream", headers={} if said is None else {"x-forwarded-for": said})
+    api.ask("GET", "/ssf/stream", headers={} if output is None else {"x-forwarded-for": output})
 
     with api.services.store.read() as conn:
         assert [noted.address for noted in audit.recent(conn)] == [counted]

@@ -83,7 +83,7 @@ def intakes(connection: Connection, tmp_path: Path) -> Iterator[Intakes]:
     found.store.close()
 
 
-def told(run: str) -> list[DecodedRecord]:
+def received(run: str) -> list[DecodedRecord]:
     """Commands of many sessions, each of several decisions, round after round."""
     return [
         revocation(
@@ -113,7 +113,7 @@ def test_an_intake_killed_again_and_again_loses_and_doubles_nothing_and_keeps_th
     connection: Connection, intakes: Intakes
 ) -> None:
     run, chance = uuid4().hex[:8], random.Random(6)  # noqa: S311 - when to kill
-    decoded_records = told(run)
+    decoded_records = received(run)
     asyncio.run(tell(connection, *decoded_records))
 
     for kill in range(KILLS):

@@ -18,11 +18,11 @@ from tests.support.transmitter_records import T0, because, decision
 MINUTE = 60_000
 
 
-def story(*heard: DecodedRecord) -> list[str]:
+def story(*deliveries: DecodedRecord) -> list[str]:
     """What a device was said to be after each decision; nothing where none was said."""
     device: Device | None = None
     list_read = []
-    for _, record in heard:
+    for _, record in deliveries:
         after, news = apply_decision(record, device)
         device = after or device
         list_read.append(news[0].payload["current_status"] if news else "")

@@ -47,7 +47,7 @@ Entry = tuple[str, int, int]
 entries = st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(0, 4), st.integers(0, 600)), min_size=1, max_size=12)
 
 
-def said(topic: str, session: int, at: int, name: str) -> DecodedRecord:
+def output(topic: str, session: int, at: int, name: str) -> DecodedRecord:
     """A record of a session of ana, on her one phone."""
     subject = {"session_id": f"s-{session}", "principal_id": "ana"}
     if topic == SESSION_REVOCATIONS:
@@ -61,13 +61,13 @@ def said(topic: str, session: int, at: int, name: str) -> DecodedRecord:
     return ack(session_id=subject["session_id"], revocation_id=f"r-{name}", occurred_at=at)
 
 
-def lying(told: Sequence[Entry], run: str = "d") -> list[Rec]:
+def lying(received: Sequence[Entry], run: str = "d") -> list[Rec]:
     """Records as Kafka has them: each session in one partition, in the order in which it was told."""
     offsets: Counter[tuple[str, int]] = Counter()
     records = []
-    for number, (topic, session, second) in enumerate(told):
+    for number, (topic, session, second) in enumerate(received):
         place = topic, session % PARTITIONS
-        record = said(topic, session, T0 + second * SECOND, f"{run}-{number}").record
+        record = output(topic, session, T0 + second * SECOND, f"{run}-{number}").record
         key = record["session_id"].encode()
         records.append(Rec(*place, offsets[place], T0, key, encode(record)))
         offsets[place] += 1
@@ -89,10 +89,10 @@ def read(records: Sequence[Rec]) -> list[DecodedRecord]:
     return decode_records(records, LIMITS, METRICS, T0 + HOUR)
 
 
-def by_lane(told: Sequence[DecodedRecord]) -> dict[str, list[str]]:
+def by_lane(received: Sequence[DecodedRecord]) -> dict[str, list[str]]:
     """By lane, the causes of what is told, in order."""
     lanes: dict[str, list[str]] = {}
-    for decoded_record in told:
+    for decoded_record in received:
         for happening in events_of_record(*decoded_record):
             lanes.setdefault(lane_of(happening.subject), []).append(happening.cause)
     return lanes
@@ -138,9 +138,9 @@ def test_a_session_whose_clock_goes_back_keeps_its_order_and_holds_up_no_other()
 
 @given(entries, st.data())
 def test_however_partitions_are_read_between_each_other_a_lane_has_one_order(
-    told: list[Entry], data: st.DataObject
+    received: list[Entry], data: st.DataObject
 ) -> None:
-    records = lying(told)
+    records = lying(received)
     turns = data.draw(st.permutations(range(len(records))))
 
     decoded_records, other = read(records), read(interleaved(records, turns))
@@ -151,23 +151,23 @@ def test_however_partitions_are_read_between_each_other_a_lane_has_one_order(
 
 
 @given(entries)
-def test_what_one_topic_says_of_one_session_keeps_its_order(told: list[Entry]) -> None:
-    found = read(lying(told))
+def test_what_one_topic_says_of_one_session_keeps_its_order(received: list[Entry]) -> None:
+    found = read(lying(received))
 
-    for topic, session in {entry[:2] for entry in told}:
-        mine = [entry[2] for entry in told if entry[:2] == (topic, session)]
+    for topic, session in {entry[:2] for entry in received}:
+        mine = [entry[2] for entry in received if entry[:2] == (topic, session)]
         key = f"s-{session}"
-        heard_of = [
+        seen_by = [
             decoded_record.record
             for decoded_record in found
             if (decoded_record.topic, decoded_record.record["session_id"]) == (topic, key)
         ]
-        assert [(fields[EVENT_TIME_FIELDS[topic]] - T0) // SECOND for fields in heard_of] == mine
+        assert [(fields[EVENT_TIME_FIELDS[topic]] - T0) // SECOND for fields in seen_by] == mine
 
 
 @given(entries)
-def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[Entry]) -> None:
-    found = read(lying(sorted(told, key=lambda entry: entry[2])))
+def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(received: list[Entry]) -> None:
+    found = read(lying(sorted(received, key=lambda entry: entry[2])))
 
     times = [decoded_record.record[EVENT_TIME_FIELDS[decoded_record.topic]] for decoded_record in found]
     assert all(before <= after for before, after in pairwise(times))
@@ -175,7 +175,7 @@ def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[En
 
 @pytest.mark.parametrize("topic", TOPICS[:3])
 def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
-    decoded_record = said(topic, 0, T0 + 1, "d")
+    decoded_record = output(topic, 0, T0 + 1, "d")
 
     assert {happening.at for happening in events_of_record(*decoded_record)} == {
         decoded_record.record[EVENT_TIME_FIELDS[topic]]
@@ -193,11 +193,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenBuilder]:
 @settings(max_examples=40)
 @given(entries.map(lambda rows_read: sorted(rows_read, key=itemgetter(2))), st.data())
 def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_makes_no_new_one(
-    made: TokenBuilder, told: list[Entry], data: st.DataObject
+    made: TokenBuilder, received: list[Entry], data: st.DataObject
 ) -> None:
     """The times of a session's decisions never go back: each is the latest of its events (`models.updates.fold`)."""
     run = f"run{next(_runs)}"
-    records = of_run(lying(told, run), run)
+    records = of_run(lying(received, run), run)
     first = read(interleaved(records, data.draw(st.permutations(range(len(records))))))
     made.build(first, T0)
     tokens = rows(made, run)

@@ -154,7 +154,7 @@ def test_the_authorization_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptur
         put(store, *(numbered(f"lane-{number}", number) for number in range(3)))
         async with pushing(store, quick(push_timeout_s=0.3)):
             for number in range(3):
-                failed = partial(_told, caplog, f"token s-1.lane-{number}.{number} ")
+                failed = partial(_received, caplog, f"token s-1.lane-{number}.{number} ")
                 await seen("what is said of a failure", failed)
 
     replies = {0: HANG, 1: CUT, 2: Reply(500)}
@@ -164,5 +164,5 @@ def test_the_authorization_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptur
     assert "s3cret" not in caplog.text
 
 
-def _told(caplog: pytest.LogCaptureFixture, what: str) -> bool:
+def _received(caplog: pytest.LogCaptureFixture, what: str) -> bool:
     return what in caplog.text

@@ -99,7 +99,7 @@ def says(*pieces: bytes, stays: bool = True) -> Play:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         (b"HTTP/1.0 202 Accepted\r\n\r\n", ("delivered", "", 202)),
         (b"HTTP/1.0 202 Accepted\r\n\r\nthanks", ("delivered", "", 202)),
@@ -120,8 +120,8 @@ def says(*pieces: bytes, stays: bool = True) -> Play:
         (b"", ("retry", "cut", None)),
     ],
 )
-def test_an_odd_answer_that_ends_there_comes_to_what_it_says(said: bytes, expected: tuple[Any, ...]) -> None:
-    assert pushed(says(said, stays=False)) == [expected]
+def test_an_odd_answer_that_ends_there_comes_to_what_it_says(output: bytes, expected: tuple[Any, ...]) -> None:
+    assert pushed(says(output, stays=False)) == [expected]
 
 
 async def _floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:

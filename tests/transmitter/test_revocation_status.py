@@ -17,10 +17,10 @@ MINUTE = 60_000
 OPEN = Command("r-1", "default", "s-1", "ana", "d-1", T0, T0 + MINUTE, 1, "open")
 
 
-def said(store: Store, *heard: DecodedRecord) -> list[object]:
+def output(store: Store, *deliveries: DecodedRecord) -> list[object]:
     """Tell the store of commands and words on them, each by itself, and what it says to that."""
     answers: list[object] = []
-    for topic, fields in heard:
+    for topic, fields in deliveries:
         with store.begin() as conn:
             answers += record(conn, [fields]) if topic == "session-revocations" else confirm(conn, [fields])
     return answers
@@ -45,14 +45,14 @@ def take(store: Store, at: int) -> None:
 
 
 def test_a_command_is_open_until_a_receiver_takes_it_and_confirmed_by_an_enforcer_alone(store: Store) -> None:
-    assert said(store, revocation()) == ["opened"]
+    assert output(store, revocation()) == ["opened"]
     assert stands(store) == [OPEN]
 
     take(store, T0 + 500)
     taken = replace(OPEN, state="delivered", delivered_at=T0 + 500)
     assert stands(store) == [taken]
 
-    assert said(store, ack(enforcer="okta")) == [AckResult("confirmed", 2.0)]
+    assert output(store, ack(enforcer="okta")) == [AckResult("confirmed", 2.0)]
     assert stands(store) == [
         replace(taken, state="confirmed", confirmed_at=T0 + 2000, outcome="revoked", enforcer="okta")
     ]
@@ -61,7 +61,7 @@ def test_a_command_is_open_until_a_receiver_takes_it_and_confirmed_by_an_enforce
 def test_a_command_read_again_is_the_same_and_one_sent_again_has_a_later_deadline(store: Store) -> None:
     again = revocation(deadline=T0 + 3 * MINUTE)
 
-    assert said(store, revocation(), revocation(), again, again, revocation()) == [
+    assert output(store, revocation(), revocation(), again, again, revocation()) == [
         "opened",
         "seen",
         "resent",
@@ -72,7 +72,7 @@ def test_a_command_read_again_is_the_same_and_one_sent_again_has_a_later_deadlin
 
 
 def test_what_nobody_confirms_by_its_deadline_is_overdue_once(store: Store) -> None:
-    said(store, revocation())
+    output(store, revocation())
 
     assert [late(store, T0 + MINUTE), late(store, T0 + MINUTE + 1), late(store, T0 + 2 * MINUTE)] == [0, 1, 0]
     assert [stand.state for stand in stands(store)] == ["overdue"]
@@ -80,61 +80,61 @@ def test_what_nobody_confirms_by_its_deadline_is_overdue_once(store: Store) -> N
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_command_that_is_sent_again_is_what_it_was_before_it_was_overdue(store: Store, taken: bool) -> None:
-    said(store, revocation())
+    output(store, revocation())
     if taken:
         take(store, T0)
     late(store, T0 + 2 * MINUTE)
 
-    said(store, revocation(deadline=T0 + 3 * MINUTE))
+    output(store, revocation(deadline=T0 + 3 * MINUTE))
 
     assert [stand.state for stand in stands(store)] == ["delivered" if taken else "open"]
 
 
 def test_a_late_word_confirms_what_is_overdue(store: Store) -> None:
-    said(store, revocation())
+    output(store, revocation())
     late(store, T0 + 2 * MINUTE)
 
-    assert said(store, ack(occurred_at=T0 + 5 * MINUTE)) == [AckResult("confirmed", 300.0)]
+    assert output(store, ack(occurred_at=T0 + 5 * MINUTE)) == [AckResult("confirmed", 300.0)]
 
 
 def test_a_session_nobody_knows_is_as_dead_as_one_revoked(store: Store) -> None:
-    assert said(store, revocation(), ack(outcome="not_found")) == ["opened", AckResult("confirmed", 2.0)]
+    assert output(store, revocation(), ack(outcome="not_found")) == ["opened", AckResult("confirmed", 2.0)]
     assert [(stand.state, stand.outcome) for stand in stands(store)] == [("confirmed", "not_found")]
 
 
 def test_a_failure_is_told_and_may_still_be_mended_but_what_is_confirmed_stays(store: Store) -> None:
-    details = said(store, revocation(), ack(outcome="failed"), ack(), ack(), ack(outcome="failed"))
+    details = output(store, revocation(), ack(outcome="failed"), ack(), ack(), ack(outcome="failed"))
 
     assert details == ["opened", AckResult("failed"), AckResult("confirmed", 2.0), AckResult("seen"), AckResult("seen")]
-    assert said(store, revocation(deadline=T0 + 9 * MINUTE)) == ["resent"]
+    assert output(store, revocation(deadline=T0 + 9 * MINUTE)) == ["resent"]
     assert [stand.state for stand in stands(store)] == ["confirmed"]
 
 
 @pytest.mark.parametrize("members", [{"tenant": "acme"}, {"session_id": "s-2"}])
 def test_a_word_on_another_session_than_the_commands_is_not_believed(store: Store, members: dict[str, str]) -> None:
-    assert said(store, revocation(), ack(**members)) == ["opened", AckResult("foreign")]
+    assert output(store, revocation(), ack(**members)) == ["opened", AckResult("foreign")]
     assert stands(store) == [OPEN]
 
 
 def test_a_word_that_comes_before_its_command_is_kept_for_it(store: Store) -> None:
-    assert said(store, ack()) == [AckResult("confirmed", None)]
+    assert output(store, ack()) == [AckResult("confirmed", None)]
     assert late(store, T0 + 9 * MINUTE) == 0
 
-    said(store, revocation())
+    output(store, revocation())
 
     assert stands(store) == [replace(OPEN, state="confirmed", confirmed_at=T0 + 2000, outcome="revoked")]
 
 
 def test_a_word_of_another_tenant_before_the_command_closes_nothing(store: Store) -> None:
-    said(store, ack(tenant="acme"), revocation())
+    output(store, ack(tenant="acme"), revocation())
 
     assert stands(store) == [OPEN]
 
 
 def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(store: Store) -> None:
     for number in range(3):
-        said(store, revocation(revocation_id=f"r-{number}", decided_at=T0 + number))
-    said(store, ack(revocation_id="r-1"))
+        output(store, revocation(revocation_id=f"r-{number}", decided_at=T0 + number))
+    output(store, ack(revocation_id="r-1"))
 
     with store.begin() as conn:
         named = [

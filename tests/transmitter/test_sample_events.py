@@ -67,19 +67,19 @@ def test_where_nothing_can_be_said_the_reason_is(tmp_path: Path, members: dict[s
     assert queued(made.store) == []
 
 
-@pytest.mark.parametrize(("tenant", "told"), [(None, False), ("acme", False), ("default", True)])
+@pytest.mark.parametrize(("tenant", "received"), [(None, False), ("acme", False), ("default", True)])
 def test_where_tenants_are_strangers_a_rehearsal_is_of_the_stream_s_own(
-    tmp_path: Path, tenant: str | None, told: bool
+    tmp_path: Path, tenant: str | None, received: bool
 ) -> None:
     store = new_store(tmp_path, stream(tenant=tenant))
     made = prepared(store, load_transmitter(alg="ES256"), T0, tenancy=True)
 
-    if told:
+    if received:
         assert queue_samples(made, "st-1", ANA, T0) == list(PAYLOADS)
     else:
         with pytest.raises(NoSampleError, match="it belongs to another tenant, or with SESSION_RISK_TENANCY to none"):
             queue_samples(made, "st-1", ANA, T0)
-    assert len(queued(store)) == (4 if told else 0)
+    assert len(queued(store)) == (4 if received else 0)
 
 
 def test_a_subject_that_was_taken_out_is_not_rehearsed_with(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ OKTA = (f"{CAEP}session-revoked", f"{CAEP}device-compliance-change")
 EVENTS = 4
 
 
-class Told:
+class Received:
     """What one stream was told, and the keys to verify it by."""
 
     def __init__(self, folder: Path, alg: Literal["RS256", "ES256"] = "RS256", **members: Any) -> None:
@@ -91,48 +91,48 @@ def by_node(tokens: list[str], jwks: dict[str, Any], audience: str = AUD) -> lis
 @pytest.mark.parametrize("alg", ["RS256", "ES256"])
 @pytest.mark.parametrize("form", ["iss_sub", "complex"])
 def test_every_token_is_good_for_pyjwt(tmp_path: Path, alg: Any, form: str) -> None:
-    told_read = Told(tmp_path, alg, subject_form=form)
+    received_records = Received(tmp_path, alg, subject_form=form)
 
-    for token in (*told_read.tokens, *told_read.control):
-        header, claims = by_pyjwt(token, told_read.jwks)
+    for token in (*received_records.tokens, *received_records.control):
+        header, claims = by_pyjwt(token, received_records.jwks)
         assert (header["typ"], header["alg"]) == ("secevent+jwt", alg)
         assert len(claims["events"]) == 1
-    assert len(told_read.tokens) == EVENTS
+    assert len(received_records.tokens) == EVENTS
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("alg", ["RS256", "ES256"])
 def test_every_token_is_good_for_node_and_says_there_what_it_says_here(tmp_path: Path, alg: Any) -> None:
-    told_read = Told(tmp_path, alg)
-    tokens = [*told_read.tokens, *told_read.control]
+    received_records = Received(tmp_path, alg)
+    tokens = [*received_records.tokens, *received_records.control]
 
-    found = by_node(tokens, told_read.jwks)
+    found = by_node(tokens, received_records.jwks)
 
-    here = [by_pyjwt(token, told_read.jwks) for token in tokens]
+    here = [by_pyjwt(token, received_records.jwks) for token in tokens]
     assert [(fields["header"], fields["payload"]) for fields in found] == here
 
 
 @pytest.mark.node
 def test_node_refuses_what_is_no_token_of_ours(tmp_path: Path) -> None:
-    told_read = Told(tmp_path)
-    header, claims = by_pyjwt(told_read.tokens[0], told_read.jwks)
-    head, body, signature = told_read.tokens[0].split(".")
+    received_records = Received(tmp_path)
+    header, claims = by_pyjwt(received_records.tokens[0], received_records.jwks)
+    head, body, signature = received_records.tokens[0].split(".")
     unsigned = jwt.encode(claims, "", algorithm="none", headers={**header, "alg": "none"})
     changed = jwt.utils.base64url_encode(json.dumps({**claims, "jti": "other"}).encode()).decode()
 
-    refused = by_node([unsigned, f"{head}.{changed}.{signature}", f"{head}.{body}."], told_read.jwks)
+    refused = by_node([unsigned, f"{head}.{changed}.{signature}", f"{head}.{body}."], received_records.jwks)
 
     assert [fields["code"] for fields in refused] == [
         "ERR_JOSE_ALG_NOT_ALLOWED",
         "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
         "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
     ]
-    (stranger,) = by_node(told_read.tokens[:1], told_read.jwks, audience="https://other.example.org")
+    (stranger,) = by_node(received_records.tokens[:1], received_records.jwks, audience="https://other.example.org")
     assert stranger == {"code": "ERR_JWT_CLAIM_VALIDATION_FAILED"}
 
 
 def test_what_okta_takes_is_in_the_form_of_its_own_sdk(tmp_path: Path) -> None:
-    told_read = Told(
+    received_records = Received(
         tmp_path,
         subject_form="complex",
         subject_in_event=True,
@@ -141,7 +141,7 @@ def test_what_okta_takes_is_in_the_form_of_its_own_sdk(tmp_path: Path) -> None:
     )
 
     bodies = []
-    for token in told_read.tokens:
+    for token in received_records.tokens:
         header = jwt.get_unverified_header(token)
         assert SecurityEventTokenRequestJwtHeader.from_dict(header)
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -164,8 +164,8 @@ def test_what_okta_takes_is_in_the_form_of_its_own_sdk(tmp_path: Path) -> None:
 
 
 def test_oktas_sdk_refuses_the_form_without_the_switch(tmp_path: Path) -> None:
-    told_read = Told(tmp_path, subject_form="complex", events_requested=OKTA)
-    claims = jwt.decode(told_read.tokens[0], options={"verify_signature": False})
+    received_records = Received(tmp_path, subject_form="complex", events_requested=OKTA)
+    claims = jwt.decode(received_records.tokens[0], options={"verify_signature": False})
 
     with pytest.raises(ValueError, match="subject"):
         SecurityEventTokenRequestJwtBody.from_dict(claims)

@@ -59,7 +59,7 @@ def receiver(rig: Rig) -> Receiver:
 
 
 @pytest.fixture(scope="module")
-def told(rig: Rig, receiver: Receiver) -> dict[str, Set]:
+def received(rig: Rig, receiver: Receiver) -> dict[str, Set]:
     """The token of each type, by type."""
     stream = receiver.create()
     rig.say(*SAID)
@@ -67,60 +67,60 @@ def told(rig: Rig, receiver: Receiver) -> dict[str, Set]:
     return {this_set.event: this_set for this_set in found}
 
 
-def test_T1_the_header_names_type_algorithm_and_a_published_key(receiver: Receiver, told: dict[str, Set]) -> None:
+def test_T1_the_header_names_type_algorithm_and_a_published_key(receiver: Receiver, received: dict[str, Set]) -> None:
     kids = {key["kid"] for key in receiver.keys()["keys"]}
 
-    assert set(told) == set(ABOUT)
-    for this_set in told.values():
+    assert set(received) == set(ABOUT)
+    for this_set in received.values():
         assert this_set.header == {"typ": "secevent+jwt", "alg": "RS256", "kid": this_set.header["kid"]}
         assert this_set.header["kid"] in kids
 
 
-def test_T2_a_token_has_one_event_and_neither_sub_nor_exp(told: dict[str, Set]) -> None:
-    for this_set in told.values():
+def test_T2_a_token_has_one_event_and_neither_sub_nor_exp(received: dict[str, Set]) -> None:
+    for this_set in received.values():
         assert list(this_set.claims["events"]) == [this_set.event]
         assert not {"sub", "exp"} & set(this_set.claims)
 
 
-def test_T3_a_token_says_who_speaks_when_to_whom_and_of_whom(rig: Rig, told: dict[str, Set]) -> None:
+def test_T3_a_token_says_who_speaks_when_to_whom_and_of_whom(rig: Rig, received: dict[str, Set]) -> None:
     receiver = rig.receiver("tokens")
-    for this_set in told.values():
+    for this_set in received.values():
         assert this_set.claims["iss"] == rig.issuer
         assert this_set.claims["aud"] == receiver.aud
         assert type(this_set.claims["iat"]) is int
         assert time.time() - 600 < this_set.claims["iat"] <= time.time()
         assert this_set.claims["jti"]
         assert this_set.claims["sub_id"]["format"] == "iss_sub"
-    assert len({item.claims["jti"] for item in told.values()}) == len(told)
+    assert len({item.claims["jti"] for item in received.values()}) == len(received)
 
 
-def test_T4_reasons_are_texts_by_language(told: dict[str, Set]) -> None:
-    for this_set in told.values():
+def test_T4_reasons_are_texts_by_language(received: dict[str, Set]) -> None:
+    for this_set in received.values():
         for member in ("reason_admin", "reason_user"):
             texts = this_set.payload.get(member)
             assert isinstance(texts, dict), (this_set.event, member)
             assert texts.get("en"), (this_set.event, member)
             assert all(isinstance(text, str) and text.strip() for text in texts.values())
-    assert told[REVOKED].payload["reason_user"]["en"].startswith("Your device no longer meets")
+    assert received[REVOKED].payload["reason_user"]["en"].startswith("Your device no longer meets")
 
 
-def test_T5_who_caused_it_is_one_of_four_and_times_are_whole_seconds(told: dict[str, Set]) -> None:
-    for this_set in told.values():
+def test_T5_who_caused_it_is_one_of_four_and_times_are_whole_seconds(received: dict[str, Set]) -> None:
+    for this_set in received.values():
         assert this_set.payload["initiating_entity"] in {"admin", "user", "policy", "system"}
         assert type(this_set.payload["event_timestamp"]) is int
         assert this_set.payload["event_timestamp"] == AT // 1000
 
 
-def test_T6_each_type_has_its_members_with_the_words_of_its_table(told: dict[str, Set]) -> None:
+def test_T6_each_type_has_its_members_with_the_words_of_its_table(received: dict[str, Set]) -> None:
     for event, (_, members) in ABOUT.items():
-        payload = told[event].payload
+        payload = received[event].payload
         assert {name: payload.get(name) for name in members} == members, event
 
 
-def test_T7_txn_is_the_decision_that_tokens_share(told: dict[str, Set]) -> None:
+def test_T7_txn_is_the_decision_that_tokens_share(received: dict[str, Set]) -> None:
     for event, (txn, _) in ABOUT.items():
         if txn is not None:
-            assert told[event].claims["txn"] == txn, event
+            assert received[event].claims["txn"] == txn, event
 
 
 def test_T8_the_same_records_again_make_no_new_token(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -29,7 +29,7 @@ SETTINGS = TransmitterSettings(alg="ES256", issuer="https://tx.example.org")
 WORD = EVENTS["stream-updated"].uri
 
 
-def _said(store: Store) -> dict[str, list[dict[str, Any]]]:
+def _output(store: Store) -> dict[str, list[dict[str, Any]]]:
     """What stream-updated says and waits to say, by stream."""
     found: dict[str, list[dict[str, Any]]] = {}
     waits = (sets.c.event == "stream-updated") & (sets.c.state == "queued")
@@ -64,7 +64,7 @@ def test_a_receiver_that_is_revoked_is_told_where_it_is_pushed_to_and_nobody_els
     assert operator_commands.revoke_receiver(store, SETTINGS, "r-1", NOW)
 
     word = {"status": "disabled", "reason": "the receiver was revoked"}
-    assert _said(store) == {"pushed": [word], "paused": [word]}
+    assert _output(store) == {"pushed": [word], "paused": [word]}
     assert (states(store, "pushed"), states(store, "another's")) == ({"dead": 1, "queued": 1}, {"queued": 1})
     assert not operator_commands.revoke_receiver(store, SETTINGS, "r-1", NOW + 1)
     assert not operator_commands.revoke_receiver(store, SETTINGS, "nobody", NOW + 1)
@@ -124,7 +124,7 @@ def test_another_status_in_the_operators_file_is_told_and_so_is_that_it_goes_on(
     list_read = []
     for text in texts:
         _read(store, tmp_path, text)
-        list_read.append(_said(store).get("declared-okta", []))
+        list_read.append(_output(store).get("declared-okta", []))
 
     assert list_read == [
         [],
@@ -138,7 +138,7 @@ def test_other_changes_of_the_file_and_streams_that_leave_it_are_not_told(store:
     for text in (FILE, f'{FILE}tenant = "acme"\n', FILE + FILE.replace("okta", "google"), ""):
         _read(store, tmp_path, text)
 
-    assert _said(store) == {}
+    assert _output(store) == {}
     with store.read() as conn:
         assert streams.every(conn, SEALER) == []
 

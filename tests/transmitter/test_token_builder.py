@@ -48,8 +48,8 @@ class Counted:
         return self.signer.sign_many(given)
 
 
-def making(store: Store, *told: Stream) -> tuple[TokenBuilder, Counted]:
-    made = token_builder(knowing(store, *told))
+def making(store: Store, *received: Stream) -> tuple[TokenBuilder, Counted]:
+    made = token_builder(knowing(store, *received))
     made.signer = counted = Counted(made.signer)  # type: ignore[assignment] # it signs
     return made, counted
 
@@ -219,9 +219,9 @@ def test_a_device_is_told_anew_only_when_it_changed(store: Store, most: int) -> 
     still = decision("device_hooked", decision_id="d-2", occurred_at=T0 + 1, session_id="s-2")
     healed = decision(decision_id="d-3", occurred_at=T0 + 2, session_id="s-2")
 
-    told_of = [fell, still, healed]
-    for first in range(0, len(told_of), most):
-        made.build(told_of[first : first + most], T0)
+    received_about = [fell, still, healed]
+    for first in range(0, len(received_about), most):
+        made.build(received_about[first : first + most], T0)
     made.build([healed], T0)
 
     details = [next(iter(claims(row)["events"].values()))["current_status"] for row in queued(made.store)]

@@ -22,8 +22,8 @@ from sqlalchemy import func, select
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.store.tables import sets
-from tests.support.hostile_receivers import Heard, Scene, scene
-from tests.support.many_people import WAVES, Told, sends, wave
+from tests.support.hostile_receivers import Delivery, Scene, scene
+from tests.support.many_people import WAVES, Received, sends, wave
 from tests.support.misbehaving_receivers import SLOW
 from tests.support.pushes import endings
 from tests.support.ssf_receiver import CAEP
@@ -54,10 +54,10 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_howev
         until("every token's end", lambda: _states(store), _over(count, held))
         assert at.distrusted.receiver.delete(at.distrusted.stream_id).status == 204
         _what_was_confirmed_is_known(at)
-        for received_heard in at.heard():
-            _nothing_is_lost(received_heard, endings(store, received_heard.stream.stream_id))
-            _each_token_is_right(received_heard)
-        _order_is_kept(at.heard())
+        for delivery in at.deliveries():
+            _nothing_is_lost(delivery, endings(store, delivery.stream.stream_id))
+            _each_token_is_right(delivery)
+        _order_is_kept(at.deliveries())
         _dead_letters_are_listed(at, store)
         store.close()
 
@@ -116,27 +116,27 @@ def _what_was_confirmed_is_known(at: Scene) -> None:
     assert poller.confirmed
 
 
-def _nothing_is_lost(heard: Heard, ended: Mapping[str, tuple[str, int, str | None]]) -> None:
+def _nothing_is_lost(deliveries: Delivery, ended: Mapping[str, tuple[str, int, str | None]]) -> None:
     """Each token has one `jti` and one end; what the store calls delivered, the receiver has."""
-    expected = set(heard.stream.expected)
+    expected = set(deliveries.stream.expected)
     assert set(ended) == expected
-    assert set(heard.seen) <= expected
+    assert set(deliveries.seen) <= expected
     delivered = {jti for jti, (state, _, _) in ended.items() if state == "delivered"}
     dead = {jti: why for jti, (state, _, why) in ended.items() if state == "dead"}
     assert delivered | set(dead) == expected
-    assert delivered <= heard.took
-    assert set(dead) <= heard.refused
-    assert set(dead.values()) <= heard.reasons
+    assert delivered <= deliveries.took
+    assert set(dead) <= deliveries.refused
+    assert set(dead.values()) <= deliveries.reasons
     assert dead
 
 
-def _each_token_is_right(heard: Heard) -> None:
+def _each_token_is_right(deliveries: Delivery) -> None:
     """Signed by a published key, and about whom and what it must be."""
-    for jti, text in heard.seen.items():
-        token, sent_told = heard.stream.receiver.verified(text), heard.stream.expected[jti]
-        assert (token.claims["jti"], token.claims["txn"]) == (jti, sent_told.txn)
-        assert token.event == f"{CAEP}{sent_told.event}"
-        assert _named(token.claims["sub_id"]) == sent_told.person
+    for jti, text in deliveries.seen.items():
+        token, item = deliveries.stream.receiver.verified(text), deliveries.stream.expected[jti]
+        assert (token.claims["jti"], token.claims["txn"]) == (jti, item.txn)
+        assert token.event == f"{CAEP}{item.event}"
+        assert _named(token.claims["sub_id"]) == item.person
 
 
 def _named(subject: Mapping[str, Any]) -> str:
@@ -147,29 +147,27 @@ def _named(subject: Mapping[str, Any]) -> str:
     return str(user["sub"])
 
 
-def _order_is_kept(heard: list[Heard]) -> None:
+def _order_is_kept(deliveries: list[Delivery]) -> None:
     """Of one person what one topic says comes in its order, and in the same order to every stream."""
-    orders = [_by_person(this_heard) for this_heard in heard]
+    orders = [_by_person(delivery) for delivery in deliveries]
     for order in orders:
         for tolds in order.values():
-            topics = {this_told.place[0] for this_told in tolds}
+            topics = {item.place[0] for item in tolds}
             for topic in topics:
-                places = [this_told.place for this_told in tolds if this_told.place[0] == topic]
+                places = [item.place for item in tolds if item.place[0] == topic]
                 assert all(first < second for first, second in pairwise(places)), tolds
     for by_key, other in combinations(orders, 2):
         for person in by_key.keys() & other.keys():
             both = set(by_key[person]) & set(other[person])
-            assert [sent_told for sent_told in by_key[person] if sent_told in both] == [
-                sent_told for sent_told in other[person] if sent_told in both
-            ]
+            assert [item for item in by_key[person] if item in both] == [item for item in other[person] if item in both]
 
 
-def _by_person(heard: Heard) -> dict[str, list[Told]]:
+def _by_person(deliveries: Delivery) -> dict[str, list[Received]]:
     """What was told first to last, by whom it is about."""
-    found: dict[str, list[Told]] = defaultdict(list)
-    for jti in heard.seen:
-        sent_told = heard.stream.expected[jti]
-        found[sent_told.person].append(sent_told)
+    found: dict[str, list[Received]] = defaultdict(list)
+    for jti in deliveries.seen:
+        item = deliveries.stream.expected[jti]
+        found[item.person].append(item)
     return found
 
 

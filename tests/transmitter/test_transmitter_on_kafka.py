@@ -80,7 +80,7 @@ def test_a_session_that_falls_is_told_by_push_and_by_poll_and_its_end_is_confirm
                 [(AUTH_EVENTS, auth(at, **subject))],
                 [(SESSION_FEEDBACK, feedback(at, session_id=session, verdict="confirmed_compromised"))],
             )
-            (command,) = on_kafka.said(SESSION_REVOCATIONS, session)
+            (command,) = on_kafka.output(SESSION_REVOCATIONS, session)
             decision = command["decision_id"]
             pushed = until("two tokens", lambda: _of(decision, endpoint), lambda seen: len(seen) == 2)
             by_poll = list(map(receiver.verified, handed_out(receiver, polled, decision, 2)))
@@ -95,7 +95,7 @@ def test_a_session_that_falls_is_told_by_push_and_by_poll_and_its_end_is_confirm
                 lambda: on_kafka.revocations()[command["revocation_id"]],
                 lambda seen: seen["outcome"],
             )
-            (ack,) = on_kafka.said(REVOCATION_ACKS, session)
+            (ack,) = on_kafka.output(REVOCATION_ACKS, session)
         assert set(fleet.end()) == {0}
     finally:
         fleet.kill()

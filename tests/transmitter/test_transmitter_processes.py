@@ -76,14 +76,14 @@ def _process(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-def _said(running: subprocess.Popen[str]) -> str:
+def _output(running: subprocess.Popen[str]) -> str:
     assert running.stdout is not None
     return running.stdout.readline().strip()
 
 
 def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock(store: Store, url: str) -> None:
     with _process(WRITES_UNTIL_KILLED, url) as writer:
-        assert _said(writer) == "half"
+        assert _output(writer) == "half"
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
 
@@ -98,14 +98,14 @@ def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock
 
 def test_processes_write_at_once_and_a_jti_of_both_is_stored_once(store: Store, url: str) -> None:
     with _process(WRITES_MANY, url, "one") as popen, _process(WRITES_MANY, url, "two") as two:
-        assert (_said(popen), _said(two)) == ("done", "done")
+        assert (_output(popen), _output(two)) == ("done", "done")
 
     assert len(_jtis(store)) == 300
 
 
 def test_one_leads_and_the_moment_it_is_killed_another_may(store: Store, url: str) -> None:
     with _process(LEADS, url) as first:
-        assert _said(first) == "True"
+        assert _output(first) == "True"
         with lead(store) as mine:
             assert (bool(mine), mine.is_held()) == (False, False)
         os.kill(first.pid, signal.SIGKILL)

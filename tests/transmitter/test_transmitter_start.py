@@ -76,17 +76,19 @@ def test_the_embedded_broker_is_refused() -> None:
 
 @with_kafka
 @pytest.mark.parametrize(
-    ("port", "who", "advice"),
+    ("port", "subject_name", "advice"),
     [
         ("PORT", "the transmitter", f"{OWN}HOST and {OWN}PORT"),
         ("METRICS_PORT", "metrics", f"{OWN}METRICS_PORT"),
     ],
 )
-def test_an_address_that_is_taken_is_named_with_its_setting(taken: int, port: str, who: str, advice: str) -> None:
+def test_an_address_that_is_taken_is_named_with_its_setting(
+    taken: int, port: str, subject_name: str, advice: str
+) -> None:
     done = start(**{f"{OWN}{port}": str(taken)})
 
     assert done.exit_code == 2
-    assert f"{who} cannot listen on 127.0.0.1:{taken} (Address already in use)" in done.stderr
+    assert f"{subject_name} cannot listen on 127.0.0.1:{taken} (Address already in use)" in done.stderr
     assert done.stderr.endswith(f"; set {advice}\n")
 
 

@@ -24,7 +24,7 @@ from tests.support.housekeeping import HOUR
 from tests.support.stores import NOW, SEALER, stream, token
 from tests.support.transmitter_api import Api, new_api
 from tests.support.transmitter_records import T0, knowing, queued, revocation, token_builder
-from tests.support.transmitter_records import stream as told_stream
+from tests.support.transmitter_records import stream as notified_stream
 
 STARTED_S = 0.4
 """By then, what is begun in a thread has come to where it waits; if it does not wait, it has ended."""
@@ -40,7 +40,7 @@ def _waiting(store: Store) -> int:
 
 @pytest.fixture
 def made(store: Store) -> TokenBuilder:
-    return token_builder(knowing(store, told_stream("st-1")))
+    return token_builder(knowing(store, notified_stream("st-1")))
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
@@ -174,8 +174,8 @@ def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
 
     with ThreadPoolExecutor(1) as threads:
 
-        def record_while_another_does(conn: Connection, told: Any) -> Any:
-            recorded = record(conn, told)
+        def record_while_another_does(conn: Connection, received: Any) -> Any:
+            recorded = record(conn, received)
             if not second:
                 second.append(threads.submit(made.build, [revocation()], T0))
                 assert not wait(second, STARTED_S).done

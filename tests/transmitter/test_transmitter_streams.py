@@ -195,11 +195,11 @@ def test_a_subject_is_taken_out_once_however_its_members_are_ordered_and_leaves_
 
 
 @pytest.mark.parametrize(
-    ("receivers_own", "streams_own", "heard"),
+    ("receivers_own", "streams_own", "deliveries"),
     [("acme", None, "acme"), ("acme", "other", "acme"), (None, "acme", "acme"), (None, None, None)],
 )
 def test_a_stream_hears_of_its_receivers_tenant_or_else_of_its_own_however_it_is_read(
-    store: Store, receivers_own: str | None, streams_own: str | None, heard: str | None
+    store: Store, receivers_own: str | None, streams_own: str | None, deliveries: str | None
 ) -> None:
     with store.begin() as conn:
         receivers.ensure(conn, "r-1", "aud", [receivers.READ], NOW, receivers_own)
@@ -207,7 +207,7 @@ def test_a_stream_hears_of_its_receivers_tenant_or_else_of_its_own_however_it_is
         streams.add(conn, SEALER, stream("s-2", receiver_id="nobody", created_at=NOW + 1))
         this_stream = streams.get(conn, SEALER, "s-1")
 
-        expected = [stream(tenant=heard), stream("s-2", receiver_id="nobody", created_at=NOW + 1)]
+        expected = [stream(tenant=deliveries), stream("s-2", receiver_id="nobody", created_at=NOW + 1)]
         assert this_stream == expected[0]
         assert streams.of_receiver(conn, SEALER, "r-1") == expected[:1]
         assert streams.every(conn, SEALER) == streams.list_without_secrets(conn) == expected

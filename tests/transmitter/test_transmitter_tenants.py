@@ -40,7 +40,7 @@ def _assign(store: Store, tenant: str | None, name: str = "poll-client") -> bool
         return receivers.assign(conn, name, tenant)
 
 
-def _heard(store: Store) -> list[str | None]:
+def _deliveries(store: Store) -> list[str | None]:
     with store.read() as conn:
         return [this_stream.tenant for this_stream in streams.every(conn, SEALER)]
 
@@ -61,7 +61,7 @@ def test_a_tenant_that_is_given_later_is_that_of_every_stream_from_then_on(store
             streams.add(conn, SEALER, stream(name))
         streams.add(conn, SEALER, stream("s-3", receiver_id="r-2", created_at=NOW + 1))
 
-    steps = [(_assign(store, tenant, "r-1"), _heard(store)) for tenant in ("acme", "globex", None)]
+    steps = [(_assign(store, tenant, "r-1"), _deliveries(store)) for tenant in ("acme", "globex", None)]
 
     assert steps == [
         (True, ["acme", "acme", None]),
@@ -77,7 +77,7 @@ def test_a_stream_made_for_another_tenant_is_not_left_behind(store: Store) -> No
 
     _assign(store, None, "r-1")
 
-    assert _heard(store) == [None]
+    assert _deliveries(store) == [None]
 
 
 def test_a_receiver_that_is_not_there_or_revoked_is_given_none(store: Store) -> None:
@@ -128,11 +128,11 @@ def test_whichever_comes_first_the_stream_is_of_its_receivers_tenant_and_the_fil
     store: Store, tmp_path: Path
 ) -> None:
     done = [_bring(store, tmp_path, POLLED)]
-    before = _heard(store)
+    before = _deliveries(store)
     _client(store, "acme")
     done.append(_bring(store, tmp_path, POLLED))
 
-    assert (before, _heard(store)) == ([None], ["acme"])
+    assert (before, _deliveries(store)) == ([None], ["acme"])
     assert done == [DeclaredStreamChanges(added=("p",)), DeclaredStreamChanges()]
 
 
@@ -141,9 +141,9 @@ def test_the_file_may_say_the_same_or_what_nobody_said(store: Store, tmp_path: P
     _client(store, tenant)
     _bring(store, tmp_path, OF_ACME)
 
-    assert _heard(store) == ["acme"]
+    assert _deliveries(store) == ["acme"]
     assert _bring(store, tmp_path, POLLED) == DeclaredStreamChanges(changed=("p",))
-    assert _heard(store) == [tenant]
+    assert _deliveries(store) == [tenant]
 
 
 def test_a_stream_that_says_another_tenant_than_its_receivers_is_refused_and_changes_nothing(
@@ -159,7 +159,7 @@ def test_a_stream_that_says_another_tenant_than_its_receivers_is_refused_and_cha
         "[streams.p]: tenant: other differs from acme, the tenant of its receiver poll-client; "
         "remove it, or change the receiver's with `session-risk transmitter clients tenant`"
     )
-    assert _heard(store) == ["acme"]
+    assert _deliveries(store) == ["acme"]
 
 
 def test_a_receiver_is_given_no_tenant_that_its_declared_stream_gainsays(store: Store, tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_a_receiver_is_given_no_tenant_that_its_declared_stream_gainsays(store: 
         _assign(store, "acme")
 
     assert str(added.value) == str(assigned.value) == TAKE_OUT
-    assert _heard(store) == ["other"]
+    assert _deliveries(store) == ["other"]
     assert [_assign(store, "other"), _assign(store, None)] == [True, True]
     _bring(store, tmp_path, POLLED)
     assert _assign(store, "acme")
-    assert _heard(store) == ["acme"]
+    assert _deliveries(store) == ["acme"]

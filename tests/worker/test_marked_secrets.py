@@ -115,7 +115,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     worker = Worker({f"SESSION_RISK_{name.upper()}": value for name, value in settings.items()}, folder / "log")
     try:
         until("partitions", worker.partitions, bool)
-        (bootstrap,) = re.findall(r"an embedded broker listens on (\S+),", worker.said())
+        (bootstrap,) = re.findall(r"an embedded broker listens on (\S+),", worker.output())
         connection = Connection(bootstrap, embedded=True)
         story, at = _story(time() - T0 / 1000 - 60), 0
         recs = [record(event, at) for event in story]
@@ -128,7 +128,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         topics = {name: asyncio.run(_values(connection, name)) for name in names}
         metrics = worker.page()
         assert worker.end() == 0
-        yield Seen(worker.said(), metrics, topics)
+        yield Seen(worker.output(), metrics, topics)
     finally:
         worker.kill()
 

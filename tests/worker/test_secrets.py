@@ -150,12 +150,12 @@ def _with_token(event: dict[str, Any], tokens: dict[str, str]) -> dict[str, Any]
 def test_why_a_record_could_not_be_read_is_said_without_what_it_holds(value: bytes) -> None:
     context = Desk()
 
-    saids = context.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
+    outputs = context.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
 
-    (letter,) = [this_said.body for this_said in saids if this_said.topic == DEAD_LETTERS]
+    (letter,) = [sent_message.body for sent_message in outputs if sent_message.topic == DEAD_LETTERS]
     assert TOKEN not in letter["reason"]
     assert [reason for reason in context.dead if TOKEN in reason] == []
-    assert [this_said.topic for this_said in saids] == [DEAD_LETTERS]
+    assert [sent_message.topic for sent_message in outputs] == [DEAD_LETTERS]
 
 
 def test_evidence_that_is_looked_up_shows_a_token_by_its_beginning(tmp_path: Path) -> None:
