@@ -1,4 +1,4 @@
-"""What a session does: signs in, proves factors, calls; and how long ago it did."""
+"""Update of a session's activity: sign-ins, proved factors and calls, and how long ago they were."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ ACTIVITY_FACTS: Final = np.dtype(
         ("strong_age", "<f8"),  # ms since a factor was last proved, or since the start
         ("refreshed_at", "<i8"),  # a refresh token last gave a token, ms; 0 is never
         ("since_refresh_s", "<f8"),  # since then, or since the start
-        ("device_told", "<i8"),  # index of the chunk's event that last told of the device, -1 for none
+        ("device_event", "<i8"),  # index of the chunk's event that last reported the device, -1 for none
         ("action", "i1"),  # 0 is no auth event
         ("signed_in", "?"),  # a factor was ever proved
         ("proved", "?"),  # the same, besides the sign-in
         ("by_sim", "?"),
         ("powerful", "?"),
         ("calling", "?"),
-        ("stage", "u1"),  # what the call did to trust; of secrets and audit also what it tried
+        ("stage", "u1"),  # what the call did to trust; for secrets and audit also attempts
         ("reaching", "?"),  # for something guarded, or an agent for a tool, not used within the hour
         ("tool_denied", "?"),
         ("fallen", "?"),  # an ancestor was revoked
-        ("confirmed", "?"),  # an analyst says that it is compromised
+        ("confirmed", "?"),  # an analyst reported it as compromised
     ]
 )
 """What an event was, and what of the session's past depends on when it came."""
@@ -126,11 +126,11 @@ def derive_proofs(row: Any, fact: Any) -> None:
 
 @compiled
 def apply_call(row: Any, fact: Any, address: int, fields: Any, marks: Any) -> None:
-    """What a call adds, and what of it the session had not done before.
+    """Add a call to the session, and mark what the session had not done before.
 
     Args:
-        row: of the session. fact: record of :data:`ACT_FACTS`. address: fingerprint of where it came from.
-        told: record of :data:`models.events.columns.CALL_TOLD`. marks: by :data:`models.features.table.MARK`.
+        row: of the session. fact: record of :data:`ACTIVITY_FACTS`. address: fingerprint of where it came from.
+        fields: record of :data:`models.events.batch.CALL_FIELDS`. marks: by :data:`models.features.table.INCREMENT`.
     """
     act = fields.act
     operation, resource = is_new(row, OPERATION, act.operation), is_new(row, RESOURCE, fields.resource)

@@ -1,4 +1,4 @@
-"""Which row each arriving event belongs to, and which events were folded before and must not be again.
+"""Arrivals: finds the row of each event, and the events that were applied before and must not be applied again.
 
 Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last
 two events for producers that send twice.
@@ -41,20 +41,20 @@ def _names(event: Event) -> Subject:
 
 
 def subject_at(table: SessionTable, folded: Folded, index: int) -> Subject:
-    """Who the session of event *index* was after it; holds until the chunk's names are learned."""
+    """The subject of event *index*'s session after the event; valid until the chunk's names are learned."""
     seg, events = folded.seg, folded.batch.events
     owner = int(seg.of[index])
     names = Subject.unpack(table.names[int(seg.keys[owner])])
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return names
-    number = int(folded.facts["device_told"][index])
+    number = int(folded.facts["device_event"][index])
     device = events[int(seg.order[number])]["device_id"] if number >= 0 else names.device_id
     principal = names.principal_id or str(events[int(seg.order[seg.starts[owner]])]["principal_id"])
     return Subject(names.tenant, names.session_id, principal, device)
 
 
 def device_before(table: SessionTable, folded: Folded, index: int) -> str:
-    """The device that the session of event *index* was on before it; holds as long as :func:`subject_at`."""
+    """The device of event *index*'s session before the event; valid as long as :func:`subject_at`."""
     owner = int(folded.seg.of[index])
     if folded.seg.rank[index]:
         return subject_at(table, folded, index - 1).device_id

@@ -1,4 +1,4 @@
-"""The sequence side of the fold: which role a session plays, and how surprising each call was for it.
+"""Update of a session's call sequence: its likely role, and how surprising each call was for that role.
 
 A call is surprising by how unlikely it was, knowing the call before it and what the session did so far. A row
 keeps the last operation as 32 bits that mean the same to every model, and for each role of the model in force
@@ -20,11 +20,11 @@ from models.state.table import ROLES
 KEEP: Final = np.float32(2.0 ** (-1 / 128))
 """What is left of a role's score at the next call: the last 128 calls weigh as much as all before them."""
 CLEAR: Final = 0.9
-"""So likely a role must be before its usual values are held against the session."""
+"""Likelihood above which a role's usual values are used for the session."""
 UNCLEAR: Final = -1
 """The role of a session that has not shown one yet."""
 SEQUENCE: Final = ("surprise_10m", "surprise_ratio_10m", "rare_transitions_10m")
-"""The features that tell of the order of calls."""
+"""The features about the order of calls."""
 USUAL_NAMES: Final = tuple(f"role_usual_{name}" for name in VOLUMES)
 _VOLUMES: Final = len(VOLUMES)
 _SURPRISE, _RARE = INCREMENT["surprise"], INCREMENT["rare"]
@@ -51,7 +51,7 @@ def cohort_of(tenant: int, roles: Any) -> int:
 
 @compiled
 def without_roles(row: Any, fact: Any) -> None:
-    """Nothing is usual, everything familiar."""
+    """Without roles: no usual values, and every call is known."""
     fact.role, fact.familiar, fact.previous_operation = UNCLEAR, True, row.last_operation
     fact.usual[:] = np.inf
 

@@ -1,6 +1,6 @@
-"""What an event tells of the client: network, software, token, key, device, place; and what of it changed.
+"""Update of a session's client: network, software, token, key, device and place, and which of them changed.
 
-Newest by event time wins: a late event changes nothing that a newer one said, and adds what none has told.
+The newest event time wins: a late event changes nothing that a newer one reported, and adds what none did.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EARTH_RADIUS_KM: Final = 6371.0088
 NEAR_KM: Final = 100.0
 """Below this, places differ by what a geo database is wrong: no speed is computed."""
 NEAR_CELLULAR_KM: Final = 1500.0
-"""The same where either network is cellular, or of a kind that nobody told, so that it may be.
+"""The same where either network is cellular, or of an unreported kind, so that it may be.
 
 Cellular addresses are placed where the carrier's gateway stands. Such a place is no place to have come from
 either, where it is known to be one: the handset was never there.
@@ -49,14 +49,14 @@ CLIENT_FACTS: Final = np.dtype(
         ("key_changed", "?"),
         ("bound", "?"),  # known to live on a device
         ("device_changed", "?"),
-        ("device_new", "?"),  # changed, or told for the first time
-        ("network_new", "?"),  # told for the first time
+        ("device_new", "?"),  # changed, or reported for the first time
+        ("network_new", "?"),  # reported for the first time
         ("hijacked", "?"),  # same token, another network and client at once
-        ("used_at", "<i8"),  # when its client was last heard before this event, ms; 0 is never
+        ("used_at", "<i8"),  # when its client was last used before this event, ms; 0 is never
         ("network_type", "u1"),
         ("kind", "u1"),
-        ("software", "u1"),  # kind of program; 0 is not told
-        ("began_as", "u1"),  # the same of the first event that told one
+        ("software", "u1"),  # kind of program; 0 is not reported
+        ("began_as", "u1"),  # the same of the first event that reported one
         ("speed_kmh", "<f8"),
     ]
 )
@@ -65,7 +65,7 @@ CLIENT_FACTS: Final = np.dtype(
 
 @compiled
 def keep_client(row: Any, fact: Any) -> None:
-    """An event that tells nothing of the client."""
+    """Copy the client's facts for an event that reports nothing about it."""
     fact.bound = row.client[DEVICE] != 0
     fact.network_type = row.network_type
     fact.kind = row.kind
@@ -74,13 +74,13 @@ def keep_client(row: Any, fact: Any) -> None:
 
 @compiled
 def apply_client(row: Any, fact: Any, fields: Any, at: int, action: int, marks: Any) -> bool:
-    """Compare an event with what its session last told of its client; whether it tells of the device.
+    """Compare an event with the session's client; returns whether it reports the device.
 
     Args:
         row: of the session, brought up to the event. fact: record of :data:`CLIENT_FACTS`, zeroed.
-        told: record of :data:`models.events.batch.CLIENT_TOLD`. at: the event's own time, ms.
+        fields: record of :data:`models.events.batch.CLIENT_FIELDS`. at: the event's own time, ms.
         action: of an auth event, -1 for a call. marks: what the event adds to sums, by
-        :data:`models.features.table.MARK`.
+        :data:`models.features.table.INCREMENT`.
     """
     newest = at >= row.client_at
     if newest:
@@ -108,7 +108,7 @@ def apply_client(row: Any, fact: Any, fields: Any, at: int, action: int, marks: 
 
 @compiled
 def _complete(row: Any, fact: Any, fields: Any) -> None:
-    """A sign-in that is read after the first calls may be all that tells of the device."""
+    """Add what a late event reports first: a sign-in read after the first calls may be the only report of a device."""
     fact.device_new = fields[DEVICE] != 0 and row.client[DEVICE] == 0
     for number in range(_FINGERPRINTS):
         if row.client[number] == 0:

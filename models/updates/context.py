@@ -1,4 +1,4 @@
-"""What the contexts told a session: its device's posture and silence, its principal's habits, its network."""
+"""Update of a session from its contexts: device posture and silence, the principal's baseline, the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.updates.activity import whole_seconds
 
 _DEVICE, _PRINCIPAL, _NETWORK = SOURCE["device"], SOURCE["principal"], SOURCE["network"]
 _UNATTESTED: Final = np.array([name in ("none", "virtual", "failed") for name in ATTESTATIONS])
-_SPEAKS_AGAINST: Final = {
+_FAULTY_VALUE: Final = {
     "managed": False,
     "compliant": False,
     "rooted": True,
@@ -26,9 +26,9 @@ _SPEAKS_AGAINST: Final = {
     "encrypted": False,
     "app_signature_valid": False,
 }
-_FAULT_BITS: Final = np.array([3 << 2 * POSTURE_FLAGS.index(name) for name in _SPEAKS_AGAINST], np.uint32)
+_FAULT_BITS: Final = np.array([3 << 2 * POSTURE_FLAGS.index(name) for name in _FAULTY_VALUE], np.uint32)
 _FAULTS: Final = np.array(
-    [(3 if bad else 1) << 2 * POSTURE_FLAGS.index(name) for name, bad in _SPEAKS_AGAINST.items()], np.uint32
+    [(3 if bad else 1) << 2 * POSTURE_FLAGS.index(name) for name, bad in _FAULTY_VALUE.items()], np.uint32
 )
 _MALWARE_SHIFT: Final = np.uint32(2 * len(POSTURE_FLAGS))
 _DETECTED: Final = MALWARE["detected"]
@@ -37,7 +37,7 @@ for _source, _number in SOURCE.items():
     _SIGNALS_OF[_number] = bits_of(_source)
 _VOLUMES: Final = len(VOLUMES)
 AWAKE_INTERVALS: Final = 1.5
-"""Of its promise: for so long a device that is awake may have said nothing."""
+"""Heartbeat intervals for which a device that is awake may be silent."""
 
 CONTEXT_FACTS: Final = np.dtype(
     [
@@ -52,7 +52,7 @@ CONTEXT_FACTS: Final = np.dtype(
         ("silence_in_use", "<f8"),  # the same when the session was last used
         ("attestation_age", "<f8"),  # ms
         ("posture_faults", "<f8"),
-        ("answered", "?"),  # the principal context says who the session is
+        ("answered", "?"),  # the principal context identified the session
         ("known", "u1"),
         ("novelty", "<f8"),
         ("elsewhere_kmh", "<u2"),
@@ -80,7 +80,7 @@ def malware(bits: NDArray[Any], state: str) -> NDArray[np.bool_]:
 
 
 def known(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - as above
-    """Whether the principal context said that *name* is *value*."""
+    """Whether the principal context reported that *name* is *value*."""
     return _known_as(bits, KNOWN_FLAGS.index(name), value)
 
 
@@ -92,11 +92,11 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
 
 @compiled
 def apply_context(row: Any, fields: Any) -> bool:
-    """Bring *row* up to a message of a context, a record of :data:`models.events.context_columns.CONTEXT_TOLD`.
+    """Bring *row* up to a message of a context, a record of :data:`models.events.context_columns.CONTEXT_FIELDS`.
 
     Of a device the newest telemetry wins. Of the others the last to arrive does: each has one writer in one
-    partition. Returns whether the principal context says who the session is: what it says of habits only
-    leaves that as it was.
+    partition. Returns whether the principal context identified the session: a message with a baseline only leaves that
+    as it was.
     """
     answered = False
     if fields.source == _DEVICE:
@@ -130,20 +130,20 @@ def _apply_device(row: Any, fields: Any) -> None:
 
 @compiled
 def wake(row: Any, at: int) -> None:
-    """The session is used at *at*, ms: where it and its device slept, silence counts anew from here.
+    """Restart the count of silence if the session, used at *at*, ms, and its device slept before.
 
-    A device that goes to sleep with its session says nothing, and its agent may take as long as it promised
-    to speak again. One that was silent already while the session was in use did not sleep.
+    A device that sleeps with its session sends nothing, and its agent may take one interval to report again. A device
+    that was silent already while the session was in use did not sleep.
     """
     slept = row.interval_ms > 0 and row.client_at > 0 and at - row.client_at > row.interval_ms
-    heard_to_the_end = row.client_at - row.heard_at <= AWAKE_INTERVALS * row.interval_ms
-    if slept and row.heard_at > 0 and heard_to_the_end:
+    reported_to_the_end = row.client_at - row.heard_at <= AWAKE_INTERVALS * row.interval_ms
+    if slept and row.heard_at > 0 and reported_to_the_end:
         row.woken_s = whole_seconds(at)
 
 
 @compiled
 def silence(row: Any, at: int) -> float:
-    """For how many of its promised intervals the device has said nothing, by *at*, ms, while in use."""
+    """Heartbeat intervals for which the device has been silent at *at*, ms, while the session was in use."""
     since = max(row.heard_at, np.int64(row.woken_s) * 1000 - row.interval_ms)
     gap: float = max(at - since, 0) / row.interval_ms
     return gap

@@ -1,4 +1,4 @@
-"""The fold: a chunk of events into the state of their sessions, and how each looked after every event.
+"""Fold: applies a chunk of events to the rows of their sessions, and records each session's facts after every event.
 
 This is the join: auth events, API calls and context meet in one row. The answer for an event never depends on
 how the stream was cut into chunks; ``tests/models/test_fold.py`` holds it against a slow reference, event by event.
@@ -39,7 +39,7 @@ _NO_AUTH: Final = -1
 
 
 class Facts(NamedTuple):
-    """What is known after each event, ``(n,)`` records of the types that their modules tell."""
+    """Facts after each event, ``(n,)`` records of the types in the modules of the updates."""
 
     act: NDArray[Any]
     client: NDArray[Any]
@@ -98,7 +98,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     act, client, context, role = (np.zeros(n, type_) for type_ in types)
     known = Facts(act, client, context, role, np.empty((n, len(COUNTER_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
-    apart = tables.tenants.size > 0  # else nobody asks whose a session is
+    apart = tables.tenants.size > 0  # else the tenant is not needed
     tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
     _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.fields, tables, tenants, after, known)
     if batch.kind is not Kind.TICK:
@@ -133,15 +133,15 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
     """
     marks, weights = np.zeros(_MARKS), np.zeros(ROLES)
     for owner in range(starts.size):
-        row, device_told = rows[owner], -1
+        row, device_event = rows[owner], -1
         cohort = cohort_of(tenants[owner], roles)
         for index in range(starts[owner], lasts[owner] + 1):
             item, act, context = order[index], facts.act[index], facts.context[index]
             marks[:] = 0.0
             apply_time(row, act, at[item])
             if _apply_client(row, facts.client[index], item, kind, at, fields, marks):
-                device_told = index
-            act.device_told = device_told
+                device_event = index
+            act.device_event = device_event
             if kind == _AUTH:
                 apply_auth(row, act, fields.auth[item], at[item], marks)
             elif kind == _CONTEXT:
@@ -161,7 +161,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 
 @compiled
 def _apply_client(row: Any, fact: Any, index: int, kind: int, at: Ints, fields: FieldsByKind, marks: Any) -> bool:
-    """Whether event *one* tells of the session's device."""
+    """Whether event *one* reports the session's device."""
     fact.used_at = row.client_at
     if kind not in (_AUTH, _CALL):
         keep_client(row, fact)

@@ -1,4 +1,4 @@
-"""What a session had not done before: a bit of 64 for each operation, address, resource, tool of an hour.
+"""Recent values: one bit of 64 for each operation, address, resource and tool that a session used within an hour.
 
 Two hours are kept, this one and the last, so "not before" means not in the last one to two hours; two values
 that share a bit count as one, so a count of distinct things is a lower bound that fills up near 64 an hour.

@@ -71,7 +71,7 @@ def _report(
     out: OutcomeBuilder,
     refusal: str | None = None,
 ) -> dict[str, Any]:
-    """Say on the topic what became of the verdict; return what was said."""
+    """Send the outcome of the verdict to the suppressions topic; returns the record."""
     event, subject = current.event, current.subject
     longest = int(event["occurred_at"]) + int(policy.times.suppression_s * 1000)
     fields = {

@@ -1,12 +1,11 @@
-"""What a challenger would decide: beside the champion, on the same events and evidence, never acted on.
+"""Shadow mode: what a challenger model would decide on the same events as the champion. It is never acted on.
 
-Its vectors are the champion's, but for what depends on roles, which are its own (:mod:`pipeline.control.active`);
-which detections hold, those that ask for roles too, is as the champion has it.
+Its vectors are the champion's, except for features that depend on roles, which are its own
+(:mod:`pipeline.control.active`). Detections hold as for the champion, also those that use roles.
 
-A challenger has no risk_states of its own. Its level at an event is what its band, in place of the champion's,
-makes of the champion's session there; so one event's difference is told exactly, while what it would have
-led to (a factor proved, a session ended earlier) is not played out. Nothing the champion decides depends on
-whether a challenger looks on.
+A challenger has no risk state of its own. Its level at an event follows from its band, in place of the champion's, and
+the champion's risk state: the difference at one event is exact, but its consequences (a factor proved, a session ended
+earlier) are not played out. No decision of the champion depends on challengers.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ async def _leadership(store: Store) -> AsyncIterator[Leadership]:
             block.__enter__, STORE_TIMEOUT_S, late=lambda _: block.__exit__(None, None, None)
         )
     except TimeoutError:
-        raise StoreError(f"{store.name}: has not said within {STORE_TIMEOUT_S:g} s who leads") from None
+        raise StoreError(f"{store.name}: did not answer within {STORE_TIMEOUT_S:g} s who leads") from None
     try:
         yield leads
     finally:
@@ -208,5 +208,5 @@ async def _still_leads(leads: Leadership) -> bool:
     try:
         return await call_with_timeout(leads.is_held, STORE_TIMEOUT_S)
     except TimeoutError:
-        logger.warning("the store has not said within %g s who leads", STORE_TIMEOUT_S)
+        logger.warning("the store did not answer within %g s who leads", STORE_TIMEOUT_S)
         return False

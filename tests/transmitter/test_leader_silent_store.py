@@ -86,7 +86,7 @@ def test_a_lead_of_which_nothing_is_heard_is_lost_until_it_is_given_anew(
             await until("it works again", lambda: len(this_crew.made) == 2 and this_crew.works)
 
     asyncio.run(story())
-    assert "the store has not said within 0.05 s who leads" in caplog.text
+    assert "the store did not answer within 0.05 s who leads" in caplog.text
     assert "the leadership is lost; another transmitter may lead now" in caplog.text
 
 
@@ -128,7 +128,7 @@ def test_a_lead_that_is_given_too_late_is_given_back_and_asked_for_again(
 
     async def story() -> None:
         async with crew(store) as this_crew:
-            await until("it gave up", lambda: "has not said within 0.05 s who leads" in caplog.text)
+            await until("it gave up", lambda: "did not answer within 0.05 s who leads" in caplog.text)
             assert (this_crew.made, silence.entered) == ([], 0)
             silence.answer()
             await until("it works", lambda: this_crew.works)

@@ -173,4 +173,4 @@ def test_where_topics_are_missing_it_says_so_and_ends(tmp_path: Path) -> None:
     done = on_kafka.command(SESSION_RISK_PARTITIONS="3")
 
     assert done.returncode == 3
-    assert "these topics have another number of them" in done.stderr
+    assert "these topics have another number of partitions" in done.stderr

@@ -74,7 +74,7 @@ def principal_context(
 
 
 def _is_guessed(principal: PrincipalState) -> bool:
-    """Whether nobody ever signed in as this principal, as far as is known, and no analyst said anything about it."""
+    """Whether nobody ever signed in as this principal, as far as is known, and no analyst gave a verdict about it."""
     learned = any(principal.known.values()) or principal.baseline.days or principal.baseline.pending
     return not (learned or principal.suppressions or principal.factors.changes)
 

@@ -46,7 +46,7 @@ def steady(partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_
     """Yield the calls of one harmless session per partition, so that the event time of each reaches *end_ms*.
 
     Deadlines pass in event time, and each partition has the time of its own events. The session's device sends
-    telemetry, because the silence of a device means something only if another device is heard.
+    telemetry, because the silence of a device means something only if another device reports.
     """
     names = [_name_in(partition, partitions, suffix) for partition in range(partitions)]
     for number, at in enumerate(range(start_ms, end_ms + 1, every_ms)):

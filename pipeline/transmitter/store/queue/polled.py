@@ -30,7 +30,7 @@ def hand_out(
 
     The oldest come first. A token is handed out again after *redelivery_ms*, unless it is acknowledged or
     rejected before. More are ready if a poll that acknowledges these would return some now: a receiver that
-    takes what it gets is told of everything that waits, and one that acknowledges nothing reaches an end.
+    takes what it gets receives everything that waits, and one that acknowledges nothing reaches an end.
     """
     _one_poll_at_a_time(conn, stream_id)
     # `+ 0` keeps the planner off the index by due_at: with it, all due tokens would be read and sorted.
