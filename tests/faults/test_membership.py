@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import Player
+from tests.faults.group import until
 from tests.faults.known import PARTITIONS
 from tests.faults.outcome import Wrong
-from tests.faults.trial import Trial
+from tests.faults.trial import JOIN_SECONDS, Trial
 
 pytestmark = pytest.mark.faults
 
@@ -67,6 +68,12 @@ def test_workers_swap_their_partitions_and_then_both_are_killed(play: Player) ->
         await one.hurt()
         for _ in range(2):
             one.start()
-        await one.join(2)
+
+        async def succeeded() -> bool:
+            held = await one.group.held()
+            return len(held) == 2 and not held.keys() & after.keys()
+
+        # The group counts the killed ones until their sessions expire.
+        await until("two others have the partitions", succeeded, JOIN_SECONDS)
 
     assert play(swap, before=join).wrong == Wrong()
