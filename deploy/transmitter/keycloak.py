@@ -96,20 +96,20 @@ class Client:
     scope: str | None = None
     _token: str | None = field(default=None, repr=False)
 
-    def ask(self, method: str, url: str, said: object = None) -> tuple[int, Any]:
+    def ask(self, method: str, url: str, body: object = None) -> tuple[int, Any]:
         """One call, and once more with a new token if this one is over."""
-        status, answer = self._once(method, url, said)
+        status, answer = self._once(method, url, body)
         if status == 401:
             self._token = None
-            status, answer = self._once(method, url, said)
+            status, answer = self._once(method, url, body)
         return status, answer
 
-    def _once(self, method: str, url: str, said: object) -> tuple[int, Any]:
+    def _once(self, method: str, url: str, body: object) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self._held()}", "Accept": "application/json"}
-        if said is None:
+        if body is None:
             return call(method, url, headers)
         headers["Content-Type"] = "application/json"
-        return call(method, url, headers, json.dumps(said).encode())
+        return call(method, url, headers, json.dumps(body).encode())
 
     def _held(self) -> str:
         if self._token is None:
@@ -159,9 +159,9 @@ class Relay:
 
     def step(self, ack: list[str], errors: Json, *, wait: bool = True) -> tuple[list[str], Json]:
         """Poll once, pass on what came, and return what the next poll acknowledges and refuses."""
-        said = {"returnImmediately": not wait, "ack": ack, "setErrs": errors}
+        body = {"returnImmediately": not wait, "ack": ack, "setErrs": errors}
         url = self._stream["delivery"]["endpoint_url"]
-        status, answer = self.here.ask("POST", url, said)
+        status, answer = self.here.ask("POST", url, body)
         if status != 200:
             raise Unanswered(f"{url}: status {status}")
         done: list[str] = []
@@ -182,9 +182,9 @@ class Relay:
         ((event, payload),) = claims["events"].items()
         if not event.startswith(CAEP):
             return None  # of the stream itself: a verification, a change of status
-        said = {"eventType": event, "sub_id": claims["sub_id"], "event": payload}
+        body = {"eventType": event, "sub_id": claims["sub_id"], "event": payload}
         try:
-            status, answer = self.keycloak.ask("POST", self.emit_url, said)
+            status, answer = self.keycloak.ask("POST", self.emit_url, body)
         except Unanswered as error:
             logger.warning("%s stays: %s", jti, error)
             return ""
