@@ -69,9 +69,9 @@ print(json.dumps({
     "bit": BIT["device_rooted"],
     "last": max(BIT.values()),
     "held": sum(held, []),
-    "after": len(successor.said(topics.SESSION_REVOCATIONS)),
-    "risk": [[event[name] for name in fields] for event in desk.said(topics.SESSION_RISK)],
-    "revocations": [event["detections"] for event in desk.said(topics.SESSION_REVOCATIONS)],
+    "after": len(successor.output(topics.SESSION_REVOCATIONS)),
+    "risk": [[event[name] for name in fields] for event in desk.output(topics.SESSION_RISK)],
+    "revocations": [event["detections"] for event in desk.output(topics.SESSION_REVOCATIONS)],
 }))
 """
 
