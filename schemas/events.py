@@ -90,6 +90,8 @@ class ApiCall(SessionEvent):
     is the name of an agent's tool; `resource` is a hash or id of what was accessed.
     """
 
+    # Calls are read in bulk: a field is a bounded text or a number (no bool, no list) with a name of at most 16 bytes.
+    # The reader follows from this class.
     type: Literal["api.call"]
     operation: LongName
     status: Annotated[int, Field(ge=100, le=599)] | None = None

@@ -291,6 +291,11 @@ class PolicyEngine:
         guard: Guard,
         decision: Decision,
     ) -> str:
+        """Why a revocation is held, or an empty string.
+
+        It is held if its level rests on silence alone and the tenant's fleet is silent, or no other device shows that
+        telemetry can arrive; and if the tenant's budget for this minute is spent.
+        """
         if fleet_is_silent(self.policy, state, event, decision):
             return HELD_FLEET_SILENT
         if silence_is_unverified(self.policy, state, event, decision):

@@ -89,7 +89,7 @@ def command(
 
 
 def revocation(fields: Mapping[str, Any]) -> Message:
-    """The command to end a session."""
+    """The command to end a session; `SessionEventHandler._revoke` puts its *fields* together."""
     return message(SESSION_REVOCATIONS, fields["session_id"], fields)
 
 

@@ -18,7 +18,11 @@ from models.events.context_columns import POSTURE_FLAGS
 from models.events.context_signals import packed
 
 View = Mapping[str, NDArray[Any]]
-"""Facts and features by name, each of shape ``(n,)``: a value after each event of the chunk."""
+"""Facts and features by name, each of shape ``(n,)``: a value after each event of the chunk.
+
+Names are the fields of `CLIENT_FACTS`, `ACTIVITY_FACTS`, `CONTEXT_FACTS` and `ROLE_FACTS` in `models/updates/`, and the
+features; a field added there is here.
+"""
 Limits = Mapping[str, float]
 Bools = NDArray[np.bool_]
 Severity = Literal["LOW", "MEDIUM", "HIGH"]

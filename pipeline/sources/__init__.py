@@ -2,9 +2,11 @@
 
 To add a source:
 
-1. Write a package here, `pipeline/sources/NAME/`, with a function `convert` that is a :class:`Convert`.
+1. Write a package here, `pipeline/sources/NAME/`, whose `__init__.py` exports a function `convert` that is a
+   :class:`Convert`; `truth` is ``()`` for logs without labels.
 2. Add its row to :data:`SOURCES`. `session-risk convert NAME` then exists.
-3. Put sample logs of real systems, with their licence, into `tests/data/NAME/`.
+3. Put sample logs of real systems (`*.json*`), with their licence, into `tests/data/NAME/SAMPLE/`.
+4. Run `tests/sources/test_sources.py`, and list the fields that it prints as gaps.
 
 `tests/sources/test_sources.py` refuses an entry that is not complete: every field that a detection needs either occurs
 in the events of the sample logs or is listed as a gap, with the ATT&CK techniques that this source cannot show.

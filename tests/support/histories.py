@@ -1,6 +1,7 @@
 """What histories of detections are made of: clients, devices and people, and a row of the tables.
 
-Tables of rows are named ``ROWS`` in test files whose name ends in ``detections``, and in ``test_rules``.
+Tables of rows are named ``ROWS`` in test files whose name ends in ``detections``, the general
+ones in ``test_detections``.
 """
 
 from __future__ import annotations
