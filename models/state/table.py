@@ -51,7 +51,7 @@ def row_type(mask_words: int = 1) -> np.dtype[Any]:
     columns: list[Any] = [
         ("long_sums", "<f8", (LONG,)),
         ("seen_at", "<i8"),  # largest event time
-        ("started_at", "<i8"),
+        ("started_at", "<i8"),  # time of the event that began the row; set once, by `models.updates.arrivals.locate`
         ("client_at", "<i8"),  # newest event with facts of the client
         ("place_at", "<i8"),
         ("heard_at", "<i8"),  # newest telemetry of the device

@@ -53,7 +53,7 @@ class Detection:
         text: one sentence for an analyst.
         user_text: one sentence for the person whose session it is.
         severity: how bad it is by itself, in the words of CAEP.
-        weight: log-odds it adds while it holds.
+        weight: log-odds it adds while it holds, unless `pipeline/decisions/fitted.toml` or the policy file has another.
         hold_s: seconds for which it still counts after it last held.
         cleared_by_step_up: whether a step-up clears it.
         cleared_for_s: for how many seconds a step-up keeps it cleared even if it stops and starts to hold again;

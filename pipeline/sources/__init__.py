@@ -3,9 +3,13 @@
 To add a source:
 
 1. Write a package here, `pipeline/sources/NAME/`, whose `__init__.py` exports a function `convert` that is a
-   :class:`Convert`; `truth` is ``()`` for logs without labels.
+   :class:`Convert`; `truth` is ``()`` for logs without labels. It imports neither clock nor network. In
+   `cloudtrail/`, `files.py` reads the log, `events.py` gives an event its shape and `convert.py` counts. An identity
+   provider's session id is the `session_id`; what comes before a session gets one of its own.
 2. Add its row to :data:`SOURCES`. `session-risk convert NAME` then exists.
-3. Put sample logs of real systems (`*.json*`), with their licence, into `tests/data/NAME/SAMPLE/`.
+3. Put sample logs of real systems (`*.json*`) with their `LICENSE` into `tests/data/NAME/SAMPLE/`, and say in
+   `tests/data/NAME/README.md` where they come from and which licence they have, as that of `cloudtrail` does. A source
+   without logs that may be passed on cannot be added.
 4. Run `tests/sources/test_sources.py`, and list the fields that it prints as gaps.
 
 `tests/sources/test_sources.py` refuses an entry that is not complete: every field that a detection needs either occurs

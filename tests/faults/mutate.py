@@ -1,6 +1,6 @@
 """Puts each bug of `mutations.py` into a copy of the product, and says which of them no test notices.
 
-    deploy/kafka/with.sh 9192 .venv/bin/python tests/faults/mutate.py [PATTERN]
+    deploy/kafka/with.sh 9192 .venv/bin/python -m tests.faults.mutate [PATTERN]
 
 PATTERN: of promises or bugs. It takes about half a minute for each, and ends with 1 if one survives. A test
 that does not end in time counts as red.

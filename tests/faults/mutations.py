@@ -16,7 +16,6 @@ WORKERS: Final = "tests/faults/test_workers.py::"
 REFUSALS: Final = "tests/faults/test_refusals.py::"
 DIES: Final = f"{WORKERS}test_a_worker_dies_and_the_next_one_too"
 REFUSED: Final = f"{REFUSALS}test_a_worker_dies_whose_writes_were_refused_and_it_had_committed_nothing_of_it"
-FROZEN: Final = f"{WORKERS}test_a_worker_frozen_for_longer_than_its_session_undoes_nothing"
 STOPPED: Final = f"{WORKERS}test_a_worker_told_to_stop_repeats_nothing"
 FOR_A_WHILE: Final = f"{REFUSALS}test_what_is_written_is_refused_for_a_while"
 FOR_GOOD: Final = f"{REFUSALS}test_a_worker_ends_when_what_it_writes_is_refused_for_good_and_the_next_goes_on"
@@ -174,8 +173,7 @@ UNDONE: Final = (
         "pipeline/kafka/fencing.py",
         "            if self._clock() < until:\n                return\n",
         "            return\n",
-        FROZEN,
-        "rows-due",
+        "tests/kafka/test_fencing.py",
     ),
     Mutation(
         "nobody is asked again before rows leave the producer",
@@ -210,7 +208,7 @@ POISONED: Final = (
                         events.clear()
                         places.clear()
 """,
-        POISON,
+        "tests/schemas/test_decode.py",
     ),
     Mutation(
         "a header whose name is no text ends whoever reads its record",

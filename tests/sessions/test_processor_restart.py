@@ -63,8 +63,8 @@ def test_a_worker_that_takes_over_anywhere_commands_the_same(
 
     for session_id in SESSIONS:
         expected, commanded = set(whole.revoked(session_id)), {*first.revoked(session_id), *second.revoked(session_id)}
-        # Whoever takes over may forget a session a sweep later. What begins it anew and revokes it under another id then
-        # finds it still revoked, and the first command is sent again instead.
+        # Whoever takes over may forget a session a sweep later. What begins it anew and revokes it under another id
+        # then finds it still revoked, and the first command is sent again instead.
         assert commanded >= expected or (commanded and session_id in forgotten)
     held, kept = (
         {key: flags for key, flags in _flags(this_desk).items() if Subject.unpack(key).session_id not in forgotten}
