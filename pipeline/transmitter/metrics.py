@@ -38,14 +38,14 @@ class TransmitterMetrics:
     )
     events = Metric(
         Counter,
-        f"{PREFIX}happenings_total",
+        f"{PREFIX}security_events_total",
         "Security events that records contained, before they are matched with streams.",
         {"event": EVENT_NAMES},
     )
     tokens = Metric(Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": EVENT_NAMES})
     skipped = Metric(
         Counter,
-        f"{PREFIX}untold_total",
+        f"{PREFIX}skipped_events_total",
         "Events for which a stream got no token: it is disabled, did not request such events, belongs to another "
         "tenant, its receiver removed the subject, the subject has no identifier there, or it was removed meanwhile.",
         {"reason": SKIP_REASONS},
@@ -83,9 +83,9 @@ class TransmitterMetrics:
     dead_letters = Metric(
         Counter, f"{PREFIX}dead_letters_total", "Tokens that became dead letters, by their last error.", {"error": ANY}
     )
-    odd_answers = Metric(
+    unexpected_statuses = Metric(
         Counter,
-        f"{PREFIX}odd_answers_total",
+        f"{PREFIX}unexpected_statuses_total",
         "Pushes that were accepted with a status other than 202.",
         {"status": ANY},
     )

@@ -16,19 +16,19 @@ from tests.faults.trial import Point, Trial, trial
 
 Workers = Sequence[Point | None]
 Fault = Callable[[Trial], Awaitable[None]]
-TOLD = pytest.StashKey[list[Received]]()
+RECEIVED = pytest.StashKey[list[Received]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to remember runs."""
-    config.stash[TOLD] = []
+    config.stash[RECEIVED] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Tell all runs in a table."""
-    if tolds := config.stash[TOLD]:
+    if received := config.stash[RECEIVED]:
         terminalreporter.section("what came of each fault")
-        for line in table(tolds):
+        for line in table(received):
             terminalreporter.write_line(line)
 
 
@@ -123,7 +123,7 @@ def play(
 ) -> Player:
     def tell(run: Run | None) -> None:
         received_records = Received(_fault(request.node.name, seed), seed, run)
-        request.config.stash[TOLD].append(received_records)
+        request.config.stash[RECEIVED].append(received_records)
         with capsys.disabled():
             print(f"\n{received_records.line()}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults.mutation import Mutation
-from tests.faults.transmitter_mutations import TOLD
+from tests.faults.transmitter_mutations import TRANSMITTED
 
 TASKS: Final = "pipeline/kafka/partition_tasks.py"
 CONSUMER: Final = "pipeline/kafka/consumer.py"
@@ -249,5 +249,5 @@ PROMISES: Final = {
     "nothing is undone": UNDONE,
     "what cannot be read harms nobody": POISONED,
     "no interleaving of two workers breaks the order of writes": ORDER,
-    "what is decided is told, once and in order": TOLD,
+    "what is decided is transmitted, once and in order": TRANSMITTED,
 }

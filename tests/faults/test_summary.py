@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.faults.outcome import Run, Wrong
 from tests.faults.summary import COLUMNS, Received, table
 
-TOLD = [
+RECEIVED = [
     Received("nothing happens", 1, Run(Wrong(), 5_562, 0, 1.72)),
     Received("a worker is killed", 2, Run(Wrong(levels=3, missing=12, miscounted=1_048), 5_562, 17, 12.04, 1)),
     Received("the broker is killed", 2, None),
@@ -13,7 +13,7 @@ TOLD = [
 
 
 def test_each_run_has_a_row_and_the_good_ones_are_counted() -> None:
-    lines = table(TOLD)
+    lines = table(RECEIVED)
 
     numbers = {line.split()[-1]: line.split()[: len(COLUMNS)] for line in lines[:4]}
     assert numbers == {
@@ -34,7 +34,7 @@ def test_each_run_has_a_row_and_the_good_ones_are_counted() -> None:
 def test_a_run_is_told_in_a_line_as_it_ends() -> None:
     counts = "levels 3, missing 12, surplus 0, miscounted 1048, unread 0, unburied 0"
     number = "17 records repeated, recovered in 12.0 s, 1 restarts"
-    assert [item.line() for item in TOLD[1:]] == [
+    assert [item.line() for item in RECEIVED[1:]] == [
         f"a worker is killed, seed 2: 5,562 events in; {counts}; {number}",
         "the broker is killed, seed 2: came to no end",
     ]

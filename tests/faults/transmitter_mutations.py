@@ -111,7 +111,7 @@ _MISLED: Final = (
     ),
 )
 
-TOLD: Final = (
+TRANSMITTED: Final = (
     *(Mutation(*bug, KILLS, WHICH) for bug in (*_LOST, *_DOUBLED, *_DISORDERED)),
     *_MISLED,
 )

@@ -34,7 +34,7 @@ from pipeline.offline.scenarios.scenario import Expectation, Scenario, find_dire
 from pipeline.sessions.processor import Options
 from schemas.decode import encode
 
-TOLD = stories(find_directory(), 1_772_409_600_000)
+STORIES = stories(find_directory(), 1_772_409_600_000)
 
 
 def _replayed(events: Sequence[Timed], partitions: int) -> Endings:
@@ -52,16 +52,16 @@ def _replayed(events: Sequence[Timed], partitions: int) -> Endings:
 
 @pytest.fixture(scope="module")
 def endings() -> Endings:
-    return _replayed(_all_of(TOLD, 4), 4)
+    return _replayed(_all_of(STORIES, 4), 4)
 
 
-@pytest.mark.parametrize("story", TOLD, ids=[story.name for story in TOLD])
+@pytest.mark.parametrize("story", STORIES, ids=[story.name for story in STORIES])
 def test_a_replayed_story_ends_as_expected(story: Scenario, endings: Endings) -> None:
     assert endings.wrong(story) == []
 
 
 def test_how_many_partitions_there_are_makes_no_difference(endings: Endings) -> None:
-    assert _replayed(_all_of(TOLD, 1), 1).revocation_ids == endings.revocation_ids != set()
+    assert _replayed(_all_of(STORIES, 1), 1).revocation_ids == endings.revocation_ids != set()
 
 
 def test_through_faust_every_story_ends_as_expected_with_the_revocations_of_a_replay(tmp_path: Path) -> None:

@@ -31,12 +31,12 @@ class Always(NoDetector):
         return np.full(len(scores), self._band, np.uint8)
 
 
-TOLD = "low_features_share = 0.0\nanomaly_weights = [0.5, 1.0, 2.0]"
+REPORTING = "low_features_share = 0.0\nanomaly_weights = [0.5, 1.0, 2.0]"
 """No sample; the strongest band makes of a new network (50) an 88.1, which is HIGH."""
 MOVED = [auth(0, asn=1), call(700, asn=2), context(701, source="principal", known_asn=False, sessions_seen=9)]
 
 
-def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
+def desk(challenger: Any, policy: str = REPORTING, champion: Any = None) -> Desk:
     this_desk = Desk(policy, champion)
     this_desk.active.challengers = (Challenger(challenger),)
     return this_desk
@@ -136,7 +136,7 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
-    this_desk = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
+    this_desk = desk(Always(3), f"{REPORTING}\n[times]\nrepeat_s = 60\n")
     this_desk.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
 
     times = [(event["occurred_at"] - T0) // 1000 for event in this_desk.output(topics.SESSION_SHADOW)]

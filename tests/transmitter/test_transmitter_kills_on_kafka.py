@@ -151,11 +151,11 @@ def _order_is_kept(deliveries: list[Delivery]) -> None:
     """Of one person what one topic says comes in its order, and in the same order to every stream."""
     orders = [_by_person(delivery) for delivery in deliveries]
     for order in orders:
-        for tolds in order.values():
-            topics = {item.place[0] for item in tolds}
+        for records in order.values():
+            topics = {item.place[0] for item in records}
             for topic in topics:
-                places = [item.place for item in tolds if item.place[0] == topic]
-                assert all(first < second for first, second in pairwise(places)), tolds
+                places = [item.place for item in records if item.place[0] == topic]
+                assert all(first < second for first, second in pairwise(places)), records
     for by_key, other in combinations(orders, 2):
         for person in by_key.keys() & other.keys():
             both = set(by_key[person]) & set(other[person])

@@ -214,7 +214,7 @@ class StreamPusher:
             return of_failure("address_refused", "of this stream's endpoint_url")
         response, status = await self._client.push(token.jwt, stream.authorization, now_ms)
         if response.verdict == "delivered" and status != 202:
-            self._resources.metrics.odd_answers.labels(str(status)).inc()
+            self._resources.metrics.unexpected_statuses.labels(str(status)).inc()
         return response
 
     def _log_availability(self, down_before: int | None, response: PushResponse, now_ms: int) -> None:
