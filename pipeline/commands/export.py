@@ -11,11 +11,12 @@ from typing import Any, get_args
 import click
 
 from models.artefacts import BadModel
-from models.detectors.base import Detector, NoDetector
+from models.detectors.base import NoDetector
 from pipeline.assembly import configured
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.control.active import ActiveConfig
+from pipeline.control.reloader import Model
 from pipeline.decisions.policy import Mode, Policy, read_policy
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.training.datasets import Source, in_kafka, in_recording, in_replay, is_replayed
@@ -104,8 +105,10 @@ def _open(
 ) -> Iterator[tuple[Source, ActiveConfig]]:
     """Yield the source of vectors, and the configured policy and model, whose scores can be computed again."""
     settings = load()
-    active = ActiveConfig(detector=_model(settings))
-    active.use_policy(read_policy(settings.policy_file))
+    detector, roles = _model(settings)
+    active = ActiveConfig(detector=detector, roles=roles)
+    policy = read_policy(settings.policy_file)
+    active.use_policy(policy if settings.mode is None else policy.model_copy(update={"mode": settings.mode}))
     share = active.engine.policy.low_features_share if low_share is None else low_share
     if source is None:
         with in_kafka(settings, share) as found:
@@ -116,14 +119,14 @@ def _open(
         yield in_recording(source, active, settings, share), active
 
 
-def _model(settings: Settings) -> Detector:
-    """The configured model; none if it cannot be used, so that its successor can still be trained."""
+def _model(settings: Settings) -> Model:
+    """The configured model with its roles; none if it cannot be used, so that its successor can still be trained."""
     try:
         control = configured(settings)
-        return control.models.load(control.model)
+        return control.models.load(control.model), control.models.roles(control.model)
     except BadModel as error:
         click.echo(f"session-risk: scores are left out: {error}", err=True)
-        return NoDetector()
+        return NoDetector(), None
 
 
 def _assumed(exporter: Exporter, policy: Policy) -> Iterator[str]:

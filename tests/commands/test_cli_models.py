@@ -11,6 +11,7 @@ import pytest
 from models.detectors.trained import METHOD
 from schemas.topics import SESSION_SHADOW
 from tests.support.command_line import files_in, invoked, json_output_of, recording, replayed
+from tests.support.exports import files
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +100,22 @@ def test_too_little_training_data_is_an_error(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "training needs at least 1,000 scored vectors" in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_an_export_of_a_recording_has_the_vectors_that_its_replay_logs(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("SESSION_RISK_MODE", mode)
+    invoked("replay", recording, "--out", tmp_path / "replayed")
+
+    exported = [
+        json_output_of("export", "--from", source, *labels, "--out", tmp_path / name)
+        for name, source, labels in (
+            ("of-replay", tmp_path / "replayed", ("--recording", recording)),
+            ("of-recording", recording, ()),
+        )
+    ]
+
+    assert exported[0]["rows"] == exported[1]["rows"] > 100
+    assert files(tmp_path / "of-replay") == files(tmp_path / "of-recording")
