@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, time
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -18,9 +18,11 @@ from pipeline.console import as_json, grid, print_json, screen, tracked, working
 from pipeline.control.active import Challenger
 from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.connection import Connection
+from pipeline.offline.replay.answers import SHARE, Answers
 from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
 from pipeline.offline.replay.from_kafka import read_spooled, spool_topics
-from pipeline.offline.replay.recording import InputRecord, read, read_truth, write
+from pipeline.offline.replay.labels import Truths
+from pipeline.offline.replay.recording import InputRecord, RecordingError, read, read_truth, write
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.replay.summary import Scorecard
 from pipeline.process_setup import tune_garbage_collection
@@ -48,6 +50,19 @@ Source = tuple[int, Iterator[InputRecord]]
     show_default=True,
     help="Partitions over which sessions are spread, as in Kafka.",
 )
+@click.option(
+    "--answers",
+    "who",
+    type=click.Choice(["none", "honest"]),
+    default="none",
+    show_default=True,
+    help="Who answers challenges: nobody, or people in honest sessions by the recording's truth.jsonl.",
+)
+@click.option(
+    "--answered-share",
+    type=click.FloatRange(0, 1),
+    help=f"With --answers honest: the share of challenges that are answered; else {SHARE:g}.",
+)
 @as_json
 def command(
     *,
@@ -59,24 +74,32 @@ def command(
     from_topics: bool,
     since: str | None,
     partitions: int,
+    who: Literal["none", "honest"],
+    answered_share: float | None,
     as_json: bool,
 ) -> None:
     """Run RECORDING through the same processors as a worker, in event-time order, without Kafka.
 
     Output is written to --out, one JSON-lines file per topic; nothing is written if anything fails. The same recording,
-    policy and model give the same bytes. If the recording has a `truth.jsonl`, the result is compared with it. With
+    policy and model give the same bytes. If the recording has a `truth.jsonl`, the result is compared with it. Nobody
+    in a recording answers this replay's challenges; with --answers honest, people whose session is honest at that time
+    pass them 10 to 90 seconds later, and services, keys, agents and intruders do not. With
     --from-topics the records are those that SESSION_RISK_BROKER still has: sessions that started earlier, and earlier
     baselines, are unknown. SESSION_RISK_TENANCY applies to topics only, as files have no headers. `session-risk diff`
     compares two replays.
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
+    truth = truth_of(recording) if recording else []
+    answers = _answers(who, answered_share, recording, truth)
     reloader = ConfigReloader(configured_with(settings, policy, model))
     if challenger is not None:
         reloader.active.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
     processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    replay = Replay(pseudonymized(settings, processor_specs(reloader.active, processor_options)), partitions)
-    card = Scorecard.against(truth_of(recording) if recording else [])
+    replay = Replay(
+        pseudonymized(settings, processor_specs(reloader.active, processor_options)), partitions, answers=answers
+    )
+    card = Scorecard.against(truth)
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         tune_garbage_collection()
         begun = perf_counter()
@@ -92,6 +115,8 @@ def command(
         "model": reloader.active.detector.id,
         "policy": reloader.policy.id,
         **card.plain(),
+        "answers": who,
+        "challenges_answered": answers.answered if answers else 0,
     }
     if as_json:
         print_json(summary)
@@ -111,6 +136,28 @@ def _since(recording: Path | None, since: str | None, *, from_topics: bool) -> i
         return moment_ms(since, int(time() * 1000), ahead=False)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+def _answers(who: str, share: float | None, recording: Path | None, truth: list[Truth]) -> Answers | None:
+    """Return who answers challenges, None for nobody; an error if nothing says which sessions are honest."""
+    if who == "none":
+        if share is not None:
+            raise click.UsageError("--answered-share needs --answers honest; else nobody answers")
+        return None
+    if recording is None:
+        raise click.UsageError("--answers honest needs a RECORDING with a truth.jsonl; topics do not say who is honest")
+    if not truth:
+        raise RecordingError(
+            f"{recording} is not labelled: --answers honest needs a truth.jsonl that says which sessions are honest; "
+            "add one, or replay with --answers none"
+        )
+    known = Truths(truth)
+
+    def honest(tenant: str, session_id: str, at_ms: int) -> bool:
+        row = known.of((tenant, session_id))
+        return row is not None and row.is_honest(at_ms)
+
+    return Answers(honest, SHARE if share is None else share)
 
 
 @contextmanager
@@ -154,14 +201,19 @@ def show(summary: dict[str, Any], out: Path) -> None:
     console.print(f"{summary['events']:,} events in {summary['seconds']:.1f} s ({rate:,} a second)")
     console.print(f"decided by policy {summary['policy']} and model {summary['model']}")
     levels = ", ".join(f"{number:,} {level}" for level, number in summary["decisions"].items())
+    if summary["decisions_repeated"]:
+        levels += f", repeated {summary['decisions_repeated']:,} times"
     rows = [
         ("decisions", levels),
         ("step-ups asked", summary["challenges"]),
+        ("answered", summary["challenges_answered"]),
         ("revocations", summary["revocations"]),
+        ("only as nobody answered", summary["revocations_unanswered"]),
         ("dead letters", summary["dead_letters"]),
     ]
     if "families" in summary:
         rows.append(("false revocations", summary["false_revocations"]))
+        rows.append(("only as nobody answered", summary["false_revocations_unanswered"]))
     console.print(grid("", ">", rows=[(name, value) for name, value in rows]))
     if "families" in summary:
         names = ("family", "label", ">sessions", ">found", ">step-up", ">revoked", ">median delay, s")

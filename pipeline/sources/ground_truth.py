@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+Label = Literal["benign", "attack"]
 Intensity = Literal["low", "medium", "high"]
+UNNAMED: Final = "unnamed"
+"""The family of an honest session to which the recording gives none."""
+SKEW_MS: Final = 60_000
+"""Tolerance for wrong clocks: what happens up to this long before an attack may belong to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +23,12 @@ class Truth:
 
     tenant: str
     session_id: str
-    label: Literal["benign", "attack"]
+    label: Label
     family: str
     started_at: int
     ended_at: int
     intensity: Intensity | None = None
+
+    def is_honest(self, at_ms: int) -> bool:
+        """Whether the session's owner controls it at *at_ms*: always, or until its attack begins."""
+        return self.label == "benign" or at_ms < self.started_at - SKEW_MS

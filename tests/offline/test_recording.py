@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,34 @@ def test_a_wrong_row_of_truth_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingError, match=r"truth\.jsonl, line 2: not a row of ground truth"):
         recording.read_truth(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"family": None}, "an attack without a family; name the kind of attack"),
+        ({"family": ""}, "family ''; write a text"),
+        ({"label": "odd"}, "label 'odd'; write one of benign, attack"),
+        ({"started_at": 1.5}, "started_at 1.5; write a whole number of milliseconds"),
+        ({"intensity": "loud"}, "intensity 'loud'; write one of low, medium, high, or null"),
+    ],
+)
+def test_a_wrong_value_of_truth_is_named_with_what_to_write(tmp_path: Path, fields: dict[str, Any], wrong: str) -> None:
+    row = {"tenant": "acme", "session_id": "s", "label": "attack", "family": "mass_read"}
+    with recording.write(tmp_path) as writer:
+        writer.line("truth", json.dumps({**row, "started_at": 1, "ended_at": 2, **fields}).encode())
+
+    with pytest.raises(RecordingError, match=rf"truth\.jsonl, line 1: not a row of ground truth: {re.escape(wrong)}"):
+        recording.read_truth(tmp_path)
+
+
+@pytest.mark.parametrize("family", [{}, {"family": None}])
+def test_an_honest_session_needs_no_family(tmp_path: Path, family: dict[str, None]) -> None:
+    with recording.write(tmp_path) as writer:
+        row = {"tenant": "acme", "session_id": "s", "label": "benign", "started_at": 1, "ended_at": 2}
+        writer.line("truth", json.dumps({**row, **family}).encode())
+
+    assert [row.family for row in recording.read_truth(tmp_path)] == ["unnamed"]
 
 
 def test_a_recording_without_truth_says_so(tmp_path: Path) -> None:

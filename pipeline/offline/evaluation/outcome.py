@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from pydantic_core import from_json
 
 from pipeline.offline.replay.labels import SessionKey
 from pipeline.processing.processor import Message
-from pipeline.sources.ground_truth import Truth
+from pipeline.sources.ground_truth import SKEW_MS, Truth
 from pipeline.times import HOUR_MS
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
-
-SKEW_MS: Final = 60_000
-"""Tolerance for wrong clocks: a command up to this long before an attack may be a response to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class Outcomes:
     def honest(self, tenant: str, session_id: str, at: int) -> bool:
         """Whether the owner controls the session at *at* (ms)."""
         truth = self.truth.get((tenant, session_id))
-        return truth is None or truth.label == "benign" or at < truth.started_at - SKEW_MS
+        return truth is None or truth.is_honest(at)
 
     def observe(self, message: Message) -> None:
         """Add *message*, if it is a command."""

@@ -13,9 +13,9 @@ from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import DetectionOverride, Policy
 from pipeline.detections import DETECTIONS
-from pipeline.offline.evaluation.answers import Answers
 from pipeline.offline.evaluation.evidence import Evidence
 from pipeline.offline.evaluation.outcome import Outcomes
+from pipeline.offline.replay.answers import Answers
 from pipeline.offline.replay.recording import InputRecord, read, read_truth
 from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
@@ -67,11 +67,11 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     detector = model.detector if variant.model else NoDetector()
     active = ActiveConfig(detector=detector, roles=model.roles)
     active.use_policy(variant.policy(policy))
-    replay = Replay(processor_specs(active, Options(event_clock=True, onlooker=evidence.look)))
-    answers = Answers(outcomes.honest)
-    for message in replay.run(answers.insert_into(_without(variant.without, read(recording)))):
+    replay = Replay(
+        processor_specs(active, Options(event_clock=True, onlooker=evidence.look)), answers=Answers(outcomes.honest)
+    )
+    for message in replay.run(_without(variant.without, read(recording))):
         outcomes.observe(message)
-        answers.observe(message)
     return evidence
 
 

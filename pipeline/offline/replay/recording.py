@@ -16,12 +16,12 @@ from dataclasses import asdict
 from heapq import merge
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal, NamedTuple, Self
+from typing import IO, Any, Final, Literal, NamedTuple, Self, get_args
 
 import zstandard
 
 from pipeline.sources import Conversion
-from pipeline.sources.ground_truth import Truth
+from pipeline.sources.ground_truth import UNNAMED, Intensity, Label, Truth
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, REVOCATION_ACKS, SESSION_FEEDBACK
 
 Compression = Literal["", "gz", "zst"]
@@ -102,8 +102,10 @@ def lines(directory: Path, topic: str) -> Iterator[tuple[int, bytes]]:
 def read_truth(directory: Path) -> list[Truth]:
     """Return the rows of a labelled recording's `truth.jsonl`.
 
+    A missing or null family of an honest session is read as `UNNAMED`.
+
     Raises:
-        RecordingError: there is no such file, or a row is wrong.
+        RecordingError: there is no such file, or a row is wrong: an attack without a family, for example.
     """
     path = _find(directory, TRUTH)
     if path is None:
@@ -304,7 +306,32 @@ def _create(path: Path, compression: Compression, stack: ExitStack) -> IO[bytes]
 
 
 def _truth(path: Path, number: int, line: bytes) -> Truth:
+    where = f"{path}, line {number}: not a row of ground truth"
     try:
-        return Truth(**json.loads(line))
-    except (TypeError, ValueError) as error:
-        raise RecordingError(f"{path}, line {number}: not a row of ground truth: {error}") from error
+        fields = json.loads(line)
+        if fields.get("family") is None:
+            fields["family"] = UNNAMED if fields.get("label") == "benign" else None
+        row = Truth(**fields)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RecordingError(f"{where}: {error}") from error
+    if wrong := _wrong(row):
+        raise RecordingError(f"{where}: {wrong}")
+    return row
+
+
+def _wrong(row: Truth) -> str:
+    """What is wrong with the values of *row*, which come from JSON, and what to do; empty if nothing is."""
+    if row.label not in get_args(Label):
+        return f"label {row.label!r}; write one of {', '.join(get_args(Label))}"
+    family: object = row.family
+    if family is None:
+        return "an attack without a family; name the kind of attack in family, a text such as mass_read"
+    for name in ("tenant", "session_id", "family"):
+        if not (isinstance(value := getattr(row, name), str) and value):
+            return f"{name} {value!r}; write a text"
+    for name in ("started_at", "ended_at"):
+        if type(value := getattr(row, name)) is not int:
+            return f"{name} {value!r}; write a whole number of milliseconds since 1970"
+    if row.intensity not in (None, *get_args(Intensity)):
+        return f"intensity {row.intensity!r}; write one of {', '.join(get_args(Intensity))}, or null"
+    return ""

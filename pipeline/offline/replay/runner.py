@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from pydantic_core import from_json
 
 from pipeline.kafka.partitioner import partition_of
+from pipeline.offline.replay.answers import Answers
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.processing.processor import InMemoryRecord, Message, Outcome, Processor, ProcessorSpec
 from schemas.tenancy import TENANT_HEADER
@@ -37,17 +38,42 @@ class Arrived(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Step:
+    """The records that are processed together, the time of the first and the latest time so far, in ms."""
+
+    messages: list[Message] = field(default_factory=list)
+    arrived: list[Arrived] = field(default_factory=list)
+    start: int = 0
+    now: int = 0
+
+    def ends_before(self, record: InputRecord) -> bool:
+        """Whether *record* belongs to the next step."""
+        step_ms = MIN_STEP_MS if record.topic == AUTH_EVENTS else MAX_STEP_MS
+        return bool(self.messages) and (record.occurred_at >= self.start + step_ms or len(self.messages) >= CHUNK)
+
+    def add(self, record: InputRecord) -> None:
+        """Add *record* to this step; it arrives no earlier than those before."""
+        if not self.messages:
+            self.start = record.occurred_at
+        self.now = max(self.now, record.occurred_at)
+        self.messages.append(Message(record.topic, record_key(record), record.value))
+        self.arrived.append(Arrived(self.now, [(TENANT_HEADER, tenant) for tenant in record.tenants]))
+
+
+@dataclass(slots=True)
 class Replay:
     """The processors of all partitions, and the queues between them.
 
     Attributes:
         specs: the specifications of the processors.
         partitions: number of partitions of every topic.
+        answers: answers to the challenges of the replay, None if nobody answers. None comes after the last record.
         state: the content of each changelog, by (processor, partition): key → value.
     """
 
     specs: Sequence[ProcessorSpec]
     partitions: int = 1
+    answers: Answers | None = None
     events: int = 0
     dead_letters: int = 0
     state: dict[tuple[str, int], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
@@ -65,21 +91,27 @@ class Replay:
 
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
         """Process *records*, which are in event-time order; yield every message sent, including internal ones."""
-        window: list[Message] = []
-        arrived: list[Arrived] = []
-        start = now = 0
+        step = _Step()
         for record in records:
-            step_ms = MIN_STEP_MS if record.topic == AUTH_EVENTS else MAX_STEP_MS
-            if window and (record.occurred_at >= start + step_ms or len(window) >= CHUNK):
-                yield from self._settle(window, arrived, now)
-                window, arrived = [], []
-            if not window:
-                start = record.occurred_at
-            now = max(now, record.occurred_at)
-            window.append(Message(record.topic, record_key(record), record.value))
-            arrived.append(Arrived(now, [(TENANT_HEADER, tenant) for tenant in record.tenants]))
-        if window:
-            yield from self._settle(window, arrived, now)
+            # What the step before commands may be answered before this record, and the answer be followed by more.
+            following: InputRecord | None = None
+            while following is not record:
+                if step.ends_before(record):
+                    yield from self._close(step)
+                following = (self.answers and self.answers.due(record.occurred_at)) or record
+                if step.ends_before(following):
+                    yield from self._close(step)
+                step.add(following)
+        if step.messages:
+            yield from self._close(step)
+
+    def _close(self, step: _Step) -> Iterator[Message]:
+        messages, arrived = step.messages, step.arrived
+        step.messages, step.arrived = [], []
+        for message in self._settle(messages, arrived, step.now):
+            if self.answers:
+                self.answers.observe(message)
+            yield message
 
     def _settle(self, window: list[Message], arrived: list[Arrived], now_ms: int) -> Iterator[Message]:
         """Deliver *window* and all messages that result from it, then fire the timers of idle processors."""

@@ -1,12 +1,12 @@
-"""Answers to challenges: during a replay, honest users pass the step-up that was asked for; attackers do not.
+"""Answers to challenges: during a replay, honest people pass the step-up that was asked for; attackers do not.
 
 A recording cannot contain answers to the challenges of a replay. Without them, every false challenge would be missed,
-and honest sessions would be revoked that would not be in reality.
+and honest sessions would be revoked that would not be in reality. Services, keys and agents have no factor to prove.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Any, Final
@@ -18,31 +18,38 @@ from pipeline.processing.processor import Message
 from schemas.topics import AUTH_EVENTS, SESSION_CHALLENGES
 
 SHARE: Final = 0.97
-"""Share of honest users who answer a challenge in time; the others are away."""
-FASTEST_S: Final = 8
+"""Share of honest people who answer a challenge in time; the others are away."""
+FASTEST_S: Final = 10
+"""No less than a step of the replay, so that an answer is known before the records that follow it."""
 SLOWEST_S: Final = 90
 
 
 class Answers:
-    """Adds the answers of honest users to the records of a recording, in event-time order.
+    """The answers of honest people to the challenges of a replay.
+
+    Whether and when a challenge is answered follows from its id alone: a replay gives the same bytes again.
 
     Args:
         honest: (tenant, session id, time in ms) → whether its owner controls the session then.
-        share: the share of challenged users who answer.
+        share: the share of challenged people who answer.
+
+    Attributes:
+        answered: the number of challenges that were answered.
     """
 
     def __init__(self, honest: Callable[[str, str, int], bool], share: float = SHARE) -> None:
+        self.answered = 0
         self._honest = honest
         self._share = share
         self._due: list[tuple[int, bytes]] = []
 
-    def insert_into(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
-        """Yield *records* and, between them, the answers that are due."""
-        for record in records:
-            while self._due and self._due[0][0] <= record.occurred_at:
-                at, value = heappop(self._due)
-                yield InputRecord(AUTH_EVENTS, 0, value, at)
-            yield record
+    def due(self, until_ms: int) -> InputRecord | None:
+        """Return the first answer given until *until_ms*, once; None if there is none."""
+        if not self._due or self._due[0][0] > until_ms:
+            return None
+        self.answered += 1
+        at, value = heappop(self._due)
+        return InputRecord(AUTH_EVENTS, 0, value, at)
 
     def observe(self, message: Message) -> None:
         """Schedule the answer to a challenge, if its owner controls the session."""
@@ -50,7 +57,8 @@ class Answers:
             return
         challenge = from_json(message.value)
         at = challenge["decided_at"]
-        if challenge["principal_kind"] != "human" or not self._honest(challenge["tenant"], challenge["session_id"], at):
+        person = challenge.get("principal_kind") == "human" and challenge.get("principal_id")
+        if not person or not self._honest(challenge["tenant"], challenge["session_id"], at):
             return
         drawn = int.from_bytes(blake2b(challenge["challenge_id"].encode(), digest_size=8).digest()) / 2.0**64
         if drawn < self._share:
