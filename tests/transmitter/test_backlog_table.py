@@ -134,13 +134,16 @@ def declared(house: House) -> None:
 
 ROWS: dict[str, tuple[str, dict[str, Any], Callable[[House], None]]] = {
     "enabled, and its receiver takes something now and then": (
-        "what is too old is given up; of more than ten times as many, the oldest are; the receiver is told",
+        (
+            "what is too old is given up; of more than ten times as many, the oldest are; "
+            "the receiver gets `stream-updated`"
+        ),
         POLLED,
         enabled_and_taken,
     ),
     "enabled, and nobody has taken anything for ten minutes": ("paused", POLLED, enabled_and_not_taken),
     "paused, holding too many": (
-        "the oldest are given up; the receiver is told",
+        "the oldest are given up; the receiver gets `stream-updated`",
         {"status": "paused"},
         paused_with_too_many,
     ),
@@ -149,7 +152,11 @@ ROWS: dict[str, tuple[str, dict[str, Any], Callable[[House], None]]] = {
         {"status": "paused"},
         paused_for_too_long,
     ),
-    "disabled": ("holds nothing, but for a minute the word that it is", {"status": "disabled"}, disabled),
+    "disabled": (
+        "holds nothing but, for a minute, the `stream-updated` that says so",
+        {"status": "disabled"},
+        disabled,
+    ),
     "declared in the operator's file": (
         "stays as it is: the oldest are given up",
         {"declared": True},
