@@ -111,8 +111,8 @@ train: $(INSTALLED) ## Train the default model anew
 fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds (some minutes)
 	$(BIN)/python -m pipeline.offline.evaluation --fit
 
-evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md
-	$(BIN)/python -m pipeline.offline.evaluation $(if $(LOGS),--logs $(LOGS))
+evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md; WORLDS=FOLDER: print it for labelled worlds instead
+	$(BIN)/python -m pipeline.offline.evaluation $(if $(LOGS),--logs $(LOGS)) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) .venv-race tests/jose/node_modules tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk

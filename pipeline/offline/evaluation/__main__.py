@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from models.events.columns import KINDS
 from pipeline.decisions.policy import FITTED, Policy, read_policy
 from pipeline.offline.evaluation import plots, real
 from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
+from pipeline.offline.evaluation.foreign.command import evaluate
 from pipeline.offline.evaluation.page import Real, page
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
 from pipeline.offline.evaluation.trial import (
@@ -30,6 +32,7 @@ from pipeline.offline.evaluation.trial import (
     simulated,
     trials,
 )
+from pipeline.offline.replay.recording import RecordingError
 
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = ROOT / "models" / "EVALUATION.md"
@@ -44,17 +47,43 @@ LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
 @click.option("--logs", type=click.Path(path_type=Path), default=LOGS, help="CloudTrail recordings.")
 @click.option("--work", type=click.Path(path_type=Path), help="Store the simulated worlds in this folder.")
 @click.option("--hours", type=float, help="Hours of each world; fewer are faster but less reliable.")
-def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -> None:
+@click.option(
+    "--worlds",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Judge in the labelled worlds in this folder instead, and print the result.",
+)
+@click.option("--jobs", type=click.IntRange(1), help="With --worlds: processes; else one a processor.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="With --worlds: write the result here, too.")
+def main(
+    *,
+    fitting: bool,
+    logs: Path,
+    work: Path | None,
+    hours: float | None,
+    worlds: Path | None,
+    jobs: int | None,
+    json_file: Path | None,
+) -> None:
     """Evaluate on held-out worlds and write models/EVALUATION.md, or learn the weights in other worlds."""
+    if worlds is None and (jobs or json_file):
+        raise click.UsageError("--jobs and --json need --worlds")
+    if worlds is not None and fitting:
+        raise click.UsageError("--fit learns in simulated worlds: leave out --worlds")
     model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
+    if worlds is not None:
+        try:
+            evaluate(worlds, read_policy(None), model, jobs or os.cpu_count() or 1, json_file)
+        except RecordingError as error:
+            raise click.ClickException(str(error)) from error
+        return
     with TemporaryDirectory() as scratch:
         folder = work or Path(scratch)
-        worlds = [world if hours is None else world._replace(hours=hours) for world in (TRAIN if fitting else TEST)]
-        recordings = [simulated(world, folder) for world in worlds]
+        ours = [world if hours is None else world._replace(hours=hours) for world in (TRAIN if fitting else TEST)]
+        recordings = [simulated(world, folder) for world in ours]
         if fitting:
-            fit_weights(worlds, recordings, model)
+            fit_weights(ours, recordings, model)
         else:
-            write_page(worlds, recordings, model, logs, folder, hours)
+            write_page(ours, recordings, model, logs, folder, hours)
 
 
 def fit_weights(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
