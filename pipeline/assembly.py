@@ -54,7 +54,8 @@ def pseudonymized(settings: Settings, specs: Iterable[ProcessorSpec]) -> tuple[P
 def options(settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False) -> Options:
     """Return the options of the session processor, for topics with so many *partitions*.
 
-    With *event_clock* a decision has the time of its event, since a replay has no other clock. Only records that come
+    With *event_clock* a decision has the time of its event, since a replay has no other clock, and nothing is encoded
+    for a changelog. Only records that come
     *from_topics* have headers that can confirm their tenant.
     """
     return Options(
@@ -63,6 +64,7 @@ def options(settings: Settings, partitions: int, *, event_clock: bool = False, f
         lateness_ms=round(settings.lateness_s * 1000),
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
+        changelog=not event_clock,
         unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
         limits=limits_of(settings, from_topics=from_topics),
     )
@@ -74,17 +76,22 @@ def processor_specs(active: ActiveConfig, options: sessions_processor.Options) -
     The hash key of that cache is drawn here at random: whoever sends the strings must not know it.
     """
     columns = Columns(hash_key=secrets.token_bytes(KEY_BYTES))
+    limits, changelog = options.limits, options.changelog
     return (
         ProcessorSpec(
             "session",
             sessions_processor.SOURCE_TOPICS,
             lambda _: sessions_processor.SessionProcessor(active, columns, options),
         ),
-        ProcessorSpec("device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)),
+        ProcessorSpec(
+            "device",
+            device_processor.SOURCES,
+            lambda _: device_processor.device_context(limits, changelog=changelog),
+        ),
         ProcessorSpec(
             "principal",
             principal_processor.SOURCES,
-            lambda _: principal_processor.principal_context(options.limits),
+            lambda _: principal_processor.principal_context(limits, changelog=changelog),
         ),
-        ProcessorSpec("network", network.SOURCES, lambda _: network.network_context(options.limits)),
+        ProcessorSpec("network", network.SOURCES, lambda _: network.network_context(limits, changelog=changelog)),
     )

@@ -121,6 +121,8 @@ class KeyedProcessor(Generic[T, E]):
         on_tenant_event: what an event does to the record that all keys of its tenant share (:func:`tenant_key`);
             called before *handle*, and like it returns whether the record changed.
         arrival_time_topics: topics whose events are dated by their arrival, whatever the clock of their producer says.
+        changelog: whether changed records are encoded as rows of the changelog; not in replays whose state nobody asks
+            for.
     """
 
     def __init__(  # noqa: PLR0913 - all are named where a processor is made
@@ -137,6 +139,7 @@ class KeyedProcessor(Generic[T, E]):
         on_time: OnTime[T] | None = None,
         on_tenant_event: Callable[[T, E], bool] | None = None,
         arrival_time_topics: frozenset[str] = frozenset(),
+        changelog: bool = True,
     ) -> None:
         self.records: dict[Key, T] = {}
         self._state = state
@@ -152,6 +155,7 @@ class KeyedProcessor(Generic[T, E]):
         self._evicted: list[Key] = []
         self._on_tenant_event = on_tenant_event
         self._arrival_time_topics = arrival_time_topics
+        self._changelog = changelog
         self._event_time = 0
         self._last_timer = 0
         self._wall_clock = 0
@@ -216,9 +220,13 @@ class KeyedProcessor(Generic[T, E]):
             expired = self._expire()
         evicted = [key for key in dict.fromkeys(self._evicted) if key not in self.records]
         self._evicted.clear()
+        rows = self._rows(expired, evicted, changed) if self._changelog else []
+        return Outcome(out.messages, rows, out.events, dict(out.dead_letters), dict(out.counts))
+
+    def _rows(self, expired: list[Key], evicted: list[Key], changed: set[Key]) -> list[ChangelogRow]:
         rows: list[ChangelogRow] = [(pack_key(key), None) for key in dict.fromkeys((*expired, *evicted))]
         rows += [self._row(key) for key in sorted(changed) if key in self.records]
-        return Outcome(out.messages, rows, out.events, dict(out.dead_letters), dict(out.counts))
+        return rows
 
     def _row(self, key: Key) -> ChangelogRow:
         packed = pack_key(key)

@@ -68,7 +68,7 @@ class NetworkState:
 
 
 def network_context(
-    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_NETWORKS
+    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_NETWORKS, *, changelog: bool = True
 ) -> KeyedProcessor[NetworkState, NetworkActivityDict]:
     """The network context's processor of one partition."""
     return KeyedProcessor(
@@ -80,6 +80,7 @@ def network_context(
         limits=limits,
         max_records=max_records,
         is_low_value=lambda network: not network.users,
+        changelog=changelog,
     )
 
 

@@ -49,7 +49,8 @@ class Options:
 
     *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
     replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.sessions.fast_path`); 0: never.
-    An *onlooker* is called with every chunk after it was decided; it must change nothing.
+    An *onlooker* is called with every chunk after it was decided; it must change nothing. Without *changelog* no rows
+    are encoded, for replays whose state nobody asks for.
     """
 
     partitions: int = 1
@@ -60,6 +61,7 @@ class Options:
     event_clock: bool = False
     unscored_lag_ms: int = 0
     onlooker: Callable[[SessionTable, ScoredChunk], None] | None = None
+    changelog: bool = True
 
 
 class SessionProcessor:
@@ -100,7 +102,7 @@ class SessionProcessor:
         elif decoded.events:
             offsets = np.array([records[place].offset for place in decoded.places], np.int64)
             self._advance(topic, decoded.events, offsets, out)
-        return out.outcome(self.state)
+        return out.outcome(self.state if self.options.changelog else None)
 
     def _verdict(self, event: dict[str, Any], record: Record, out: SessionOutcome) -> None:
         """Decode a verdict about a live session; others are rejected with the reason."""
@@ -203,7 +205,7 @@ class SessionProcessor:
             slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
             if slot > self.slot:
                 self._advance_watermark(slot, out)
-        return out.outcome(self.state)
+        return out.outcome(self.state if self.options.changelog else None)
 
     def _advance_watermark(self, slot: int, out: SessionOutcome) -> None:
         """Sweep at the watermark of *slot*: expire sessions, send summaries, decide where time alone may matter."""

@@ -166,9 +166,9 @@ class SessionOutcome(OutcomeBuilder):
         self.dirty.discard(row)
         self.tombstones.append(state.forget(row))
 
-    def outcome(self, state: SessionState) -> Outcome:
-        """Everything, with the changelog rows of all sessions that were touched."""
-        rows = [*self.tombstones, *state.encode(self.dirty)]
+    def outcome(self, state: SessionState | None) -> Outcome:
+        """Everything, with the changelog rows of all sessions that were touched; without rows if *state* is `None`."""
+        rows = [*self.tombstones, *state.encode(self.dirty)] if state else []
         return Outcome(self.messages, rows, self.events, dict(self.dead_letters), dict(self.counts), self.times)
 
 

@@ -35,9 +35,10 @@ def all_stories() -> list[Event]:
 STORIES = recorded(all_stories())
 
 
-def play(records: list[InputRecord], partitions: int) -> tuple[list[Message], Replay]:
+def play(records: list[InputRecord], partitions: int, *, changelog: bool = True) -> tuple[list[Message], Replay]:
     active = ActiveConfig(detector=OddTotals())
-    replay = Replay(processor_specs(active, Options(partitions=partitions, event_clock=True)), partitions)
+    options = Options(partitions=partitions, event_clock=True, changelog=changelog)
+    replay = Replay(processor_specs(active, options), partitions)
     return list(replay.run(records)), replay
 
 
@@ -84,6 +85,18 @@ def test_the_number_of_partitions_changes_no_revocation(partitions: int, once: t
 @pytest.mark.parametrize("partitions", [1, 2, 3, 5, 8])
 def test_silence_is_noticed_also_where_nothing_else_happens(partitions: int) -> None:
     assert found(replayed(silence(300), partitions=partitions), "s-1") == {"telemetry_silent_while_idle"}
+
+
+def test_without_a_changelog_no_row_is_encoded_and_the_messages_are_the_same(
+    once: tuple[list[Message], Replay],
+) -> None:
+    messages, replay = once
+
+    again, other = play(STORIES, 4, changelog=False)
+
+    assert again == messages
+    assert {task: rows for task, rows in other.state.items() if rows} == {}
+    assert {name for (name, _), rows in replay.state.items() if rows} == {"session", "device", "principal", "network"}
 
 
 def test_the_state_in_the_end_is_what_a_changelog_would_hold(once: tuple[list[Message], Replay]) -> None:

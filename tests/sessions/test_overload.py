@@ -198,7 +198,7 @@ def test_a_worker_passes_over_as_it_is_set_and_a_replay_never_does() -> None:
 
     assert options(settings_read, 8).unscored_lag_ms == 2_500
     assert options(settings_read, 8, event_clock=True) == replace(
-        options(settings_read, 8), event_clock=True, unscored_lag_ms=0
+        options(settings_read, 8), event_clock=True, unscored_lag_ms=0, changelog=False
     )
 
 

@@ -82,7 +82,7 @@ class DeviceState:
 class DeviceContext(KeyedProcessor[DeviceState, Event]):
     """The devices of one partition, and the rollouts among them."""
 
-    def __init__(self, limits: Limits, max_records: int) -> None:
+    def __init__(self, limits: Limits, max_records: int, *, changelog: bool) -> None:
         self.rollouts = RolloutTracker()
         super().__init__(
             state=DeviceState,
@@ -94,6 +94,7 @@ class DeviceContext(KeyedProcessor[DeviceState, Event]):
             max_records=max_records,
             is_low_value=lambda device: not device.sessions,
             arrival_time_topics=frozenset({DEVICE_TELEMETRY}),
+            changelog=changelog,
         )
 
     def on_restored(self) -> None:
@@ -105,9 +106,11 @@ class DeviceContext(KeyedProcessor[DeviceState, Event]):
                     self.rollouts.add_downgrade(tenant, fact, 0, downgrade.at)
 
 
-def device_context(limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_DEVICES) -> DeviceContext:
+def device_context(
+    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_DEVICES, *, changelog: bool = True
+) -> DeviceContext:
     """The device context's processor of one partition."""
-    return DeviceContext(limits, max_records)
+    return DeviceContext(limits, max_records, changelog=changelog)
 
 
 def _handle(rollouts: RolloutTracker, _topic: str, device: DeviceState, event: Event, out: OutcomeBuilder) -> bool:

@@ -51,7 +51,7 @@ KEEP_MS: Final = 30 * DAY_MS
 
 
 def principal_context(
-    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_PRINCIPALS
+    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_PRINCIPALS, *, changelog: bool = True
 ) -> KeyedProcessor[PrincipalState, PrincipalActivityDict]:
     """The principal context's processor of one partition."""
 
@@ -69,6 +69,7 @@ def principal_context(
         max_records=max_records,
         is_low_value=_is_guessed,
         on_tenant_event=_update_peer_usage,
+        changelog=changelog,
     )
     return processor
 

@@ -68,7 +68,8 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     active = ActiveConfig(detector=detector, roles=model.roles)
     active.use_policy(variant.policy(policy))
     replay = Replay(
-        processor_specs(active, Options(event_clock=True, onlooker=evidence.look)), answers=Answers(outcomes.honest)
+        processor_specs(active, Options(event_clock=True, changelog=False, onlooker=evidence.look)),
+        answers=Answers(outcomes.honest),
     )
     for message in replay.run(_without(variant.without, read(recording))):
         outcomes.observe(message)

@@ -92,7 +92,7 @@ def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator
         write_conversion(conversion, Path(folder) / "recording")
         active = ActiveConfig(detector=model.detector, roles=model.roles)
         active.use_policy(policy.model_copy(update={"mode": "observe"}))
-        replay = Replay(processor_specs(active, Options(event_clock=True)))
+        replay = Replay(processor_specs(active, Options(event_clock=True, changelog=False)))
         for message in replay.run(read(Path(folder) / "recording")):
             if message.topic == SESSION_RISK:
                 yield from_json(message.value)

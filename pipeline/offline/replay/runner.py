@@ -68,7 +68,8 @@ class Replay:
         specs: the specifications of the processors.
         partitions: number of partitions of every topic.
         answers: answers to the challenges of the replay, None if nobody answers. None comes after the last record.
-        state: the content of each changelog, by (processor, partition): key → value.
+        state: the content of each changelog, by (processor, partition): key → value; empty where the processors write
+            none.
     """
 
     specs: Sequence[ProcessorSpec]

@@ -37,7 +37,8 @@ def replay_world(
     active = ActiveConfig(detector=model.detector, roles=model.roles)
     active.use_policy(policy)
     replay = Replay(
-        processor_specs(active, Options(event_clock=True, onlooker=observer.look)), answers=Answers(observer.is_honest)
+        processor_specs(active, Options(event_clock=True, changelog=False, onlooker=observer.look)),
+        answers=Answers(observer.is_honest),
     )
     for message in replay.run(_counted(read(folder), tell)):
         observer.observe(message)
