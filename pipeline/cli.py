@@ -65,6 +65,7 @@ EXIT_CODES: Final = {
     "pipeline.kafka.acls.RightsUnknownError": NO_BROKER,
     "pipeline.sources.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
+    "pipeline.commands.model.PromotionRefusedError": NO,
     "pipeline.offline.scenarios.demo.DemoError": NO,
     "pipeline.kafka.faust_internals.UnknownFaustError": WRONG_INPUT,
     "pipeline.decisions.policy.BadPolicy": WRONG_INPUT,

@@ -9,19 +9,15 @@ import click
 
 from models.artefacts import load as load_model
 from models.artefacts import load_roles
-from models.detectors.base import Detector
-from models.roles.roles import Roles
-from pipeline.assembly import options, processor_specs
-from pipeline.commands.replay import FOLDER, records_of, truth_of
+from pipeline.commands.replay import FOLDER, truth_of
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.control.active import ActiveConfig, tag_of
-from pipeline.decisions.policy import Policy, read_policy
+from pipeline.control.active import tag_of
+from pipeline.decisions.policy import read_policy
 from pipeline.offline.replay.labels import Truths
-from pipeline.offline.replay.runner import Replay
 from pipeline.offline.training import parquet
-from pipeline.offline.training.comparison import Bands, ResultCollector, compare_results
-from pipeline.offline.training.datasets import PARTITIONS, is_replayed, parts_in
-from pipeline.settings.loading import Settings, load
+from pipeline.offline.training.comparison import Bands, compare_results, results_on
+from pipeline.offline.training.datasets import is_replayed, parts_in
+from pipeline.settings.loading import load
 
 MAX_SHOWN = 20
 DIFFERENT_ROLES = (
@@ -57,24 +53,12 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
         settings = load()
         applied_policy = read_policy(policy or settings.policy_file)
         models = ((first, roles), (second, others))
-        results = [_results(data, *model, applied_policy, settings) for model in models]
-        fields |= compare_results(results[0].by_session, results[1].by_session, Truths(truth_of(data)))
+        results = [results_on(data, model, applied_policy, settings) for model in models]
+        fields |= compare_results(results[0], results[1], Truths(truth_of(data)))
     if as_json:
         print_json(fields)
     else:
         _show(fields)
-
-
-def _results(
-    recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
-) -> ResultCollector:
-    active = ActiveConfig(detector=model, roles=roles)
-    active.use_policy(policy)
-    replay = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
-    results = ResultCollector()
-    for message in replay.run(records_of(recording)[1]):
-        results.take(message)
-    return results
 
 
 def _show(fields: dict[str, Any]) -> None:

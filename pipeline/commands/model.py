@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from time import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from models.model_card import BadModel
+from pipeline.commands.diff import FOLDER
 from pipeline.console import current_user
 from pipeline.control.succession import ANY_MODEL, succession
 from pipeline.kafka.client import open_writer, read_topic
@@ -17,7 +20,11 @@ from pipeline.processing.processor import Message
 from pipeline.settings.loading import Settings, load
 from schemas.control import ModelControl
 from schemas.decode import decode_chunk, encode
+from schemas.records import ModelControlDict
 from schemas.topics import MODEL_CONTROL
+
+if TYPE_CHECKING:  # importing scikit-learn takes a second, and most of these commands load no model
+    from pipeline.control.reloader import Model, Models
 
 CONFIGURED: Final = "configured"
 FOREVER_MS: Final = 2**62
@@ -30,8 +37,29 @@ def command() -> None:
 
 @command.command("promote", short_help="Let a model decide.")
 @click.argument("name")
-def promote(*, name: str) -> None:
-    """Let the model NAME decide from now on. To go back, promote the previous one."""
+@click.option(
+    "--compare",
+    "recording",
+    type=FOLDER,
+    help="Recording on which the model may revoke no honest session that the one deciding now does not.",
+)
+@click.option(
+    "--force", is_flag=True, help="Promote it even if it cannot be loaded here or --compare speaks against it."
+)
+def promote(*, name: str, recording: Path | None, force: bool) -> None:
+    """Let the model NAME decide from now on. To go back, promote the previous one.
+
+    It is first loaded from SESSION_RISK_MODEL_DIR, as workers do; one that cannot be loaded is refused (exit code 2).
+    With --compare both models decide on a RECORDING, where people pass challenges as long as the session is honest by
+    its `truth.jsonl`. If it has none, each session may be honest. Exit code 1 if only NAME would revoke honest ones.
+    """
+    settings = load()
+    try:
+        _check(settings, name, recording)
+    except (BadModel, PromotionRefusedError) as error:
+        if not force:
+            raise
+        click.echo(f"session-risk: --force promotes it all the same: {error}", err=True)
     _send("promote", name)
     click.echo(f"{name} decides, on workers that have it in SESSION_RISK_MODEL_DIR")
 
@@ -82,6 +110,45 @@ def mode(*, mode: str) -> None:
     click.echo(f"the mode is {mode}")
 
 
+def _check(settings: Settings, name: str, recording: Path | None) -> None:
+    """Raise `BadModel` if the model *name* cannot be loaded, `PromotionRefusedError` if the comparison refuses it."""
+    from pipeline.assembly import configured  # noqa: PLC0415 - takes a second to import, as all that loads models
+    from pipeline.offline.training.promotion import compared  # noqa: PLC0415
+
+    models = configured(settings).models
+    try:
+        candidate = models.read(name)
+    except BadModel as error:
+        raise BadModel(
+            f"model {name} cannot be loaded, and workers could not either: {error}; models are looked for in "
+            f"{models.folder} (SESSION_RISK_MODEL_DIR): put it there, or give --force if only workers have it"
+        ) from error
+    if recording is None:
+        return
+    found = compared(recording, _champion(models, settings), candidate, settings)
+    if refusal := found.refusal():
+        raise PromotionRefusedError(
+            f"{refusal}; `session-risk compare` shows why. Train {name} on more honest sessions, or give --force"
+        )
+    click.echo(found.summary())
+
+
+def _champion(models: Models, settings: Settings) -> Model:
+    """The model that decides now: the first of the succession that can be loaded; none if there is no such model."""
+    from models.detectors.base import NoDetector  # noqa: PLC0415
+
+    for name in succession(_orders_in_force(settings), settings.model):
+        try:
+            return models.read(name)
+        except BadModel as error:
+            click.echo(f"session-risk: model {name} should decide, but cannot be loaded here: {error}", err=True)
+    return NoDetector(), None
+
+
+class PromotionRefusedError(Exception):
+    """The model would revoke honest sessions that the deciding one does not; the message names some."""
+
+
 class NothingPromotedError(LookupError):
     """No model was promoted, so there is nothing to roll back."""
 
@@ -89,9 +156,9 @@ class NothingPromotedError(LookupError):
         return str(self.args[0])
 
 
-def _orders_in_force(settings: Settings) -> dict[str, Any]:
+def _orders_in_force(settings: Settings) -> dict[str, ModelControlDict]:
     """The newest order about each model, the oldest first, as workers apply them."""
-    orders: dict[str, Any] = {}
+    orders: dict[str, ModelControlDict] = {}
     with read_topic(Connection.of(settings), MODEL_CONTROL) as (_, values):
         for order in decode_chunk(MODEL_CONTROL, [*values], None, now_ms=FOREVER_MS).events:
             orders.pop(order["model"], None)

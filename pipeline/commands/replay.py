@@ -151,13 +151,7 @@ def _answers(who: str, share: float | None, recording: Path | None, truth: list[
             f"{recording} is not labelled: --answers honest needs a truth.jsonl that says which sessions are honest; "
             "add one, or replay with --answers none"
         )
-    known = Truths(truth)
-
-    def honest(tenant: str, session_id: str, at_ms: int) -> bool:
-        row = known.of((tenant, session_id))
-        return row is not None and row.is_honest(at_ms)
-
-    return Answers(honest, SHARE if share is None else share)
+    return Answers(Truths(truth).is_honest, SHARE if share is None else share)
 
 
 @contextmanager

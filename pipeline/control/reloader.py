@@ -95,6 +95,10 @@ class Models:
             raise BadModel(f"{name!r} is no name of a model: it is a folder in {self.folder}")
         return self.folder / name
 
+    def read(self, name: str) -> Model:
+        """Return the model called *name*; raises `BadModel` if it cannot be used."""
+        return self.load(name), self.roles(name)
+
     def reference(self, name: str) -> Reference | None:
         """Return what the model called *name* was trained on, if its folder has that; raises `BadModel`."""
         folder = self.folder / name
@@ -230,7 +234,7 @@ class ConfigReloader:
         """The model called *name*, all of it as it was at one time; raises `BadModel`."""
         models = self._initial.models
         watched = self._files[name] = WatchedPath(models.path(name))
-        model = models.load(name), models.roles(name)
+        model = models.read(name)
         if watched.differs():
             raise BadModel(f"{models.path(name)}: changed while it was read; it is read again as it stays")
         return model

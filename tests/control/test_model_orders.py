@@ -53,8 +53,8 @@ def test_rollback_retires_the_model_promoted_last_until_the_configured_one_decid
     lines = [
         _run(*words).stdout.strip()
         for words in (
-            ["promote", FIRST],
-            ["model", "promote", SECOND],
+            ["promote", FIRST, "--force"],
+            ["model", "promote", SECOND, "--force"],
             ["rollback"],
             ["model", "rollback"],
         )

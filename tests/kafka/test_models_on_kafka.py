@@ -131,7 +131,7 @@ def test_a_damaged_model_is_refused_with_a_sentence_and_every_event_is_decided_o
         _damage(copytree(models / f"new-{fleet.name}", models / name))
     with Flow(fleet) as flow:
         flow.scored_by(fleet.calm_id)
-        fleet.order("promote", name)
+        fleet.order("promote", name, "--force")
         _refused(fleet, [{name}, {name}])
         sent = len(flow.sent)
         until("more events that flow", lambda: len(flow.sent), lambda now: now > sent + 5 * PARTITIONS)

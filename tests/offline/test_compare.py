@@ -17,7 +17,7 @@ from pipeline.commands import compare
 from pipeline.decisions.policy import parse_policy
 from pipeline.offline.replay.labels import Truths
 from pipeline.offline.replay.recording import TOPIC_OF, write
-from pipeline.offline.training.comparison import Bands, ResultCollector, SessionResult, compare_results
+from pipeline.offline.training.comparison import Bands, ResultCollector, SessionResult, compare_results, results_on
 from pipeline.offline.training.vectors import Row, Vectors
 from pipeline.processing.processor import Message
 from pipeline.settings.loading import load as load_settings
@@ -213,9 +213,7 @@ def moved_abroad(folder: Path) -> Path:
 def test_on_a_recording_both_models_decide_and_the_decisive_detections_are_listed(tmp_path: Path) -> None:
     recording = moved_abroad(tmp_path / "recording")
     policy = parse_policy("[detections.network_changed]\nweight = 4.5")
-    calm, odd = (
-        compare._results(recording, Calls(more), None, policy, load_settings()).by_session for more in (-1_000, 1_000)
-    )
+    calm, odd = (results_on(recording, (Calls(more), None), policy, load_settings()) for more in (-1_000, 1_000))
 
     found = compare_results(calm, odd, Truths())
 

@@ -88,3 +88,8 @@ class Truths:
     def of(self, session: SessionKey) -> Truth | None:
         """Return the ground truth of *session*, None if unknown."""
         return self._rows.get(session)
+
+    def is_honest(self, tenant: str, session_id: str, at_ms: int) -> bool:
+        """Whether the session is known, and its owner controls it at *at_ms*."""
+        row = self.of((tenant, session_id))
+        return row is not None and row.is_honest(at_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,10 +13,20 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from models.detectors.base import BANDS, Detector
+from pipeline.assembly import options, processor_specs
+from pipeline.console import tracked, working
+from pipeline.control.active import ActiveConfig
+from pipeline.control.reloader import Model
+from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS
+from pipeline.offline.replay.answers import Answers
 from pipeline.offline.replay.labels import SessionKey, Truths
+from pipeline.offline.replay.recording import read
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.training.datasets import PARTITIONS
 from pipeline.offline.training.vectors import Vectors
 from pipeline.processing.processor import Message
+from pipeline.settings.loading import Settings
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 STEPS: Final = ("nothing", "noticed", "step_up", "revoke")
@@ -63,6 +74,28 @@ class ResultCollector:
             result.revoked = True
         else:
             result.challenged = True
+
+
+def results_on(
+    recording: Path, model: Model, policy: Policy, settings: Settings, answers: Answers | None = None
+) -> dict[SessionKey, SessionResult]:
+    """Return the result of each session of *recording* that *model* and *policy* decide on.
+
+    Without *answers* nobody answers a challenge.
+
+    Raises:
+        RecordingError: the recording cannot be read.
+    """
+    detector, roles = model
+    active = ActiveConfig(detector=detector, roles=roles)
+    active.use_policy(policy)
+    specs = processor_specs(active, options(settings, PARTITIONS, event_clock=True))
+    with working("counting"):
+        total = sum(1 for _ in read(recording))
+    results = ResultCollector()
+    for message in Replay(specs, PARTITIONS, answers=answers).run(tracked(read(recording), "replaying", total)):
+        results.take(message)
+    return results.by_session
 
 
 def compare_results(
