@@ -90,6 +90,7 @@ class Feature:
         source: the topic it comes from.
         value: the view after each event → ``(n,)`` values; always finite, and with scale ``log`` never negative.
         scale: how the model sees it: ``log`` is log(1 + value), for values that grow by factors.
+        counter: the counter that it is as it stands, if it is one.
     """
 
     name: str
@@ -98,11 +99,12 @@ class Feature:
     source: Source
     value: Callable[[View], NDArray[Any]]
     scale: Literal["log", "plain"] = "log"
+    counter: str = ""
 
 
 def _counter(name: str, *, unit: str, text: str, source: Source) -> Feature:
     """The feature that is the decayed counter *name* as it stands."""
-    return Feature(name=name, unit=unit, text=text, source=source, value=lambda x: x[name])
+    return Feature(name=name, unit=unit, text=text, source=source, value=lambda x: x[name], counter=name)
 
 
 def _ratio(part: str, whole: str) -> Callable[[View], Floats]:
@@ -284,11 +286,22 @@ FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 _LOG: Final = np.array([feature.scale == "log" for feature in FEATURES])
 
 
-def matrix(view: View, count: int) -> Floats:
-    """Every feature after each of *count* events, in its own unit; shape ``(len(FEATURES), count)``."""
-    values = np.empty((len(FEATURES), count))
-    for row, feature in enumerate(FEATURES):
-        values[row] = feature.value(view)
+_PLAIN: Final = [(row, feature.counter) for row, feature in enumerate(FEATURES) if feature.counter]
+_PLAIN_ROWS: Final = np.array([row for row, _ in _PLAIN])
+_PLAIN_COUNTERS: Final = np.array([COUNTER_NAMES.index(counter) for _, counter in _PLAIN])
+_OTHERS: Final = [(row, feature.value) for row, feature in enumerate(FEATURES) if not feature.counter]
+
+
+def matrix(view: View, sums: Floats) -> Floats:
+    """Every feature after each of n events, in its own unit; shape ``(len(FEATURES), n)``.
+
+    *sums* ``(n, len(DECAYED_COUNTERS))`` are the counters of *view*; those that are features as they stand are copied
+    from there at once.
+    """
+    values = np.empty((len(FEATURES), len(sums)))
+    values[_PLAIN_ROWS] = sums.T[_PLAIN_COUNTERS]
+    for row, value in _OTHERS:
+        values[row] = value(view)
     return values
 
 

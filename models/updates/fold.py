@@ -6,8 +6,9 @@ how the stream was cut into chunks; ``tests/models/test_fold.py`` holds it again
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ from models.updates.call_sequence import (
 from models.updates.client import CLIENT_FACTS, apply_client, keep_client
 from models.updates.context import CONTEXT_FACTS, apply_context, derive_contexts
 
+if TYPE_CHECKING:
+    from _collections_abc import dict_items
+
 _AUTH, _CALL, _CONTEXT, _VERDICT = int(Kind.AUTH), int(Kind.CALL), int(Kind.CONTEXT), int(Kind.VERDICT)
 _MARKS: Final = len(INCREMENTS)
 _NO_AUTH: Final = -1
@@ -48,6 +52,66 @@ class Facts(NamedTuple):
     sums: Floats
 
 
+def _records_of(part: int) -> Callable[[Any], Any]:
+    return lambda known: known[part]
+
+
+def _field_of(part: int, name: str) -> Callable[[Any], Any]:
+    return lambda known: known[part][name]
+
+
+def _column_of(records: Callable[[Any], Any], number: int) -> Callable[[Any], Any]:
+    return lambda known: records(known)[:, number]
+
+
+_TYPES: Final = (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
+"""The types of the records in :class:`Facts`, in its order."""
+_PART: Final = {name: part for part, name in enumerate(Facts._fields)}
+_COLUMNS: Final[dict[str, Callable[[Facts], NDArray[Any]]]] = {
+    **{
+        name: _field_of(part, name)
+        for part, type_ in enumerate(_TYPES)
+        for name in type_.names or ()
+        if name != "usual"
+    },
+    **{
+        f"usual_{name}": _column_of(_field_of(_PART["context"], "usual"), number) for number, name in enumerate(VOLUMES)
+    },
+    **{name: _column_of(_field_of(_PART["role"], "usual"), number) for number, name in enumerate(USUAL_NAMES)},
+    **{name: _column_of(_records_of(_PART["sums"]), number) for number, name in enumerate(COUNTER_NAMES)},
+}
+"""How each fact and counter is read, by name."""
+
+
+class FactsByName(dict[str, NDArray[Any]]):
+    """Facts and counters by name, ``(n,)`` each; one is read from its records when it is first asked for.
+
+    Of about a hundred names a chunk needs thirty: to read them all costs as much as to fold a small chunk.
+    """
+
+    def __init__(self, known: Facts) -> None:
+        super().__init__()
+        self._known = known
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        column = self[name] = _COLUMNS[name](self._known)
+        return column
+
+    def __contains__(self, name: object) -> bool:
+        return name in _COLUMNS
+
+    def __len__(self) -> int:
+        return len(_COLUMNS)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COLUMNS)
+
+    def items(self) -> dict_items[str, NDArray[Any]]:
+        for name in _COLUMNS:
+            self[name]  # reads it
+        return super().items()
+
+
 @dataclass(slots=True)
 class Folded:
     """What a chunk did, event by event, sorted by session (:class:`models.state.segments.Segments`).
@@ -57,7 +121,7 @@ class Folded:
         seg: how it falls into sessions; ``seg.keys`` are the rows of the table.
         at: the session's largest event time after each event, ms, ``(n,)``.
         previous_at: the same before the event, ``(n,)``.
-        facts: sums and facts by name, each ``(n,)``.
+        facts: counters and facts by name, each ``(n,)``.
         values: every feature, ``(len(FEATURES), n)``, in its own unit.
         before: the rows as they were before the chunk, ``(u,)``.
     """
@@ -94,8 +158,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     before = gather(table.rows, seg.keys)
     after = before.copy()
     n = len(batch)
-    types = (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
-    act, client, context, role = (np.zeros(n, type_) for type_ in types)
+    act, client, context, role = (np.zeros(n, type_) for type_ in _TYPES)
     known = Facts(act, client, context, role, np.empty((n, len(COUNTER_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
     apart = tables.tenants.size > 0  # else the tenant is not needed
@@ -103,15 +166,9 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.fields, tables, tenants, after, known)
     if batch.kind is not Kind.TICK:
         scatter(table.rows, seg.keys, after)
-    facts = _by_name(known)
-    return Folded(batch, seg, facts["at"], facts["previous_at"], facts, features_table.matrix(facts, n), before)
-
-
-def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
-    facts = {name: part[name] for part in known[:-1] for name in part.dtype.names or () if name != "usual"}
-    facts |= {f"usual_{name}": known.context["usual"][:, number] for number, name in enumerate(VOLUMES)}
-    facts |= dict(zip(USUAL_NAMES, known.role["usual"].T, strict=True))
-    return facts | dict(zip(COUNTER_NAMES, known.sums.T, strict=True))
+    facts = FactsByName(known)
+    values = features_table.matrix(facts, known.sums)
+    return Folded(batch, seg, facts["at"], facts["previous_at"], facts, values, before)
 
 
 @compiled

@@ -271,7 +271,7 @@ def test_a_matrix_has_a_row_for_each_feature() -> None:
     others += ("session_age", "strong_age", "novelty", "concurrent")
     view |= dict.fromkeys(others, np.zeros(3))
 
-    values = matrix(view, 3)
+    values = matrix(view, np.array([view[name] for name in COUNTER_NAMES]).T)
 
     assert values[FEATURE_NAMES.index("calls_10m")].tolist() == [1.0, 1.0, 1.0]
 
