@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from models.model_card import BadModel
 from pipeline.commands.diff import FOLDER
-from pipeline.console import current_user
+from pipeline.console import as_json, current_user, grid, moment, print_json, screen
 from pipeline.control.succession import ANY_MODEL, succession
 from pipeline.kafka.client import open_writer, read_topic
 from pipeline.kafka.connection import Connection
@@ -24,6 +24,7 @@ from schemas.records import ModelControlDict
 from schemas.topics import MODEL_CONTROL
 
 if TYPE_CHECKING:  # importing scikit-learn takes a second, and most of these commands load no model
+    from pipeline.control.inventory import ListedModel
     from pipeline.control.reloader import Model, Models
 
 CONFIGURED: Final = "configured"
@@ -62,6 +63,95 @@ def promote(*, name: str, recording: Path | None, force: bool) -> None:
         click.echo(f"session-risk: --force promotes it all the same: {error}", err=True)
     _send("promote", name)
     click.echo(f"{name} decides, on workers that have it in SESSION_RISK_MODEL_DIR")
+
+
+@command.command("list", short_help="List the models, and which of them decides.")
+@as_json
+def list_models(*, as_json: bool) -> None:
+    """List the models in SESSION_RISK_MODEL_DIR and those ordered: which decides, and which would after a rollback.
+
+    They are loaded as a worker with this folder would load them.
+    """
+    listed = _listed()
+    decides = next((model for model in listed if model.use == "decides"), None)
+    if as_json:
+        print_json({"decides": decides and decides.name, "models": [_fields(model) for model in listed]})
+        return
+    console = screen()
+    console.print(f"{decides.id} decides" if decides else "no model decides, only detections")
+    rows = [(model.name, model.use, model.id, _ordered(model)) for model in listed]
+    console.print(grid("model", "use", "id", "ordered", rows=rows))
+    for model in listed:
+        if model.problem:
+            click.echo(f"\n{model.name} ({model.use}) cannot be loaded here: {model.problem}")
+
+
+@command.command("show", short_help="Show what a model is, and what it is used for.")
+@click.argument("name", required=False)
+@as_json
+def show(*, name: str | None, as_json: bool) -> None:
+    """Show the model NAME, else the one that decides: its use, its training data, and how well it does.
+
+    Exit code 2 if it cannot be loaded.
+    """
+    listed = _listed()
+    wanted = next((model for model in listed if (model.name == name if name else model.use == "decides")), None)
+    if wanted is None:
+        known = ", ".join(model.name for model in listed) or "none"
+        raise BadModel(f"there is no model {name}; known are: {known}" if name else "no model decides, only detections")
+    if wanted.problem:
+        raise BadModel(f"model {wanted.name}, {wanted.use}, cannot be loaded: {wanted.problem}")
+    if as_json:
+        print_json({**_fields(wanted), "card": wanted.card})
+        return
+    data, metrics = wanted.card.get("data", {}), wanted.card.get("metrics", {})
+    rows = {
+        "model": wanted.id,
+        "use": wanted.use,
+        "ordered": _ordered(wanted),
+        "trained on": _trained_on(wanted),
+        "event time": " to ".join(data.get("window", ())) or None,
+        "vectors": data.get("rows"),
+        "sessions": data.get("sessions"),
+        "evaluated on": metrics.get("on"),
+        "area under the ROC curve": metrics.get("auc"),
+        "average precision": metrics.get("average_precision"),
+        **{
+            f"recall of sessions at {budget.replace('_', ' ')}": recall
+            for budget, recall in metrics.get("recall_of_sessions", {}).items()
+        },
+    }
+    screen().print(grid("", "", rows=rows.items()))
+
+
+def _listed() -> list[ListedModel]:
+    """The models that there are by the settings and by the orders in Kafka."""
+    from pipeline.assembly import configured  # noqa: PLC0415
+    from pipeline.control.inventory import inventory  # noqa: PLC0415
+
+    settings = load()
+    return inventory(configured(settings).models, _orders_in_force(settings), settings.model)
+
+
+def _fields(model: ListedModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "use": model.use,
+        "id": model.id,
+        "trained_on": _trained_on(model),
+        "order": model.order,
+        "problem": model.problem or None,
+    }
+
+
+def _trained_on(model: ListedModel) -> str | None:
+    kind: str | None = model.card.get("data", {}).get("kind")
+    return kind
+
+
+def _ordered(model: ListedModel) -> str | None:
+    order = model.order
+    return order and f"{order['command']} by {order['issued_by']}, {moment(order['occurred_at'])}"
 
 
 @command.command("shadow", short_help="Have workers load a model as a challenger.")

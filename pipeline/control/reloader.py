@@ -89,6 +89,13 @@ class Models:
             return NoDetector()
         return load(self.path(name))
 
+    def names(self) -> list[str]:
+        """Return the names of all sub-folders but hidden ones, in order; not each need have a usable model."""
+        try:
+            return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and path.name[0] != ".")
+        except FileNotFoundError:
+            return []
+
     def path(self, name: str) -> Path:
         """The folder of the model called *name*; raises `BadModel` if *name* is not the name of a folder."""
         if name in ("", ".", "..") or "/" in name or "\0" in name:

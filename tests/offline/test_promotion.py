@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from models.artefacts import ARRAYS, SHIPPED, load, save
-from pipeline.cli import main
-from pipeline.commands import model
-from pipeline.kafka.client import values_containing
-from pipeline.kafka.connection import Connection
-from pipeline.kafka.embedded import EmbeddedBroker
+from models.artefacts import ARRAYS
 from pipeline.offline.replay.labels import Truths
 from pipeline.offline.replay.recording import TOPIC_OF, write
 from pipeline.offline.training.promotion import differing
 from pipeline.sources.ground_truth import Truth
-from schemas.topics import MODEL_CONTROL
 from tests.support.histories import CAFE, HOME, earlier, moved
+from tests.support.model_desk import POLICY, Desk, desk
 from tests.support.samples import T0, call
 
-CALM, ODD = 1e9, -1e9
-"""Where a model's scale begins, so that nothing is odd to it, or everything."""
+__all__ = ["desk"]  # a fixture
+
 REFUSED, WRONG = 1, 2
-POLICY = """
-mode = "observe"
-prior = -4.0
-anomaly_weights = [0.5, 0.9, 1.2]
-[levels]
-medium_raise = 40
-high_raise = 80
-[detections.network_changed]
-weight = 4.5
-"""
-"""A new network asks for a factor, and revokes if the model finds it odd, too; the model alone does nothing."""
 
 
 # --- What differs -----------------------------------------------------------------------------------------
@@ -91,48 +71,6 @@ def test_without_ground_truth_every_session_may_be_honest() -> None:
 
 
 # --- The command ------------------------------------------------------------------------------------------
-
-
-def put(target: Path, odd_from: float) -> str:
-    """Put the default model into *target*, with what is odd on another scale; returns the model's id."""
-    detector = load(SHIPPED / "default")
-    changed = replace(detector, name=target.name, knots=detector.knots + odd_from)
-    save(changed, target, {"data": {}, "fit": {}, "thresholds": [], "metrics": {}})
-    return changed.id
-
-
-class Desk:
-    """The models calm, which decides, and odd and calmer; a broker that knows the orders; and recordings."""
-
-    def __init__(self, folder: Path, broker: EmbeddedBroker) -> None:
-        self.models = folder / "models"
-        self.ids = {name: put(self.models / name, at) for name, at in (("calm", CALM), ("odd", ODD), ("calmer", CALM))}
-        self._broker = broker
-
-    def promote(self, *words: str | Path) -> Result:
-        return CliRunner().invoke(main, ["promote", *map(str, words)])
-
-    def ordered(self) -> list[tuple[str, str]]:
-        payloads = asyncio.run(values_containing(Connection(self._broker.bootstrap), MODEL_CONTROL, ""))
-        return [(order["command"], order["model"]) for order in map(json.loads, payloads)]
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    policy = tmp_path / "policy.toml"
-    policy.write_text(POLICY, encoding="utf-8")
-    with EmbeddedBroker() as broker:
-        broker.create([MODEL_CONTROL])
-        made = Desk(tmp_path, broker)
-        for name, value in {
-            "BROKER": broker.bootstrap,
-            "MODEL_DIR": str(made.models),
-            "MODEL": "calm",
-            "POLICY_FILE": str(policy),
-        }.items():
-            monkeypatch.setenv(f"SESSION_RISK_{name}", value)
-        monkeypatch.setattr(model, "needed_topics", lambda *_: ())
-        yield made
 
 
 def moved_abroad(folder: Path, label: str | None) -> Path:
