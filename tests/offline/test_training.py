@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ from click.testing import CliRunner, Result
 from models.artefacts import load, load_reference, save
 from models.features.table import FEATURE_NAMES
 from pipeline.cli import main
-from pipeline.offline.training.datasets import data_in, parts_in
+from pipeline.offline.replay.recording import write
+from pipeline.offline.training.datasets import data_in, digested, parts_in
 from pipeline.offline.training.train import sample, train
 from pipeline.offline.training.vectors import Vectors
 from pipeline.sources.ground_truth import Truth
+from schemas.topics import API_CALLS
 from tests.support.exports import exported, files, vector, verdict
-from tests.support.samples import T0
+from tests.support.samples import T0, call
 
 HONEST, ATTACKED, EACH = 60, 5, 40
 
@@ -239,6 +243,77 @@ def test_an_evaluation_shows_the_same_as_text_and_as_json(data: Path, model: Pat
     lines = [line.split() for line in shown.splitlines()]
     assert ["area", "under", "the", "ROC", "curve", str(found["auc"])] in lines
     assert ["theft", "5", "5", "5", "0.0"] in lines
+
+
+@pytest.mark.parametrize(
+    ("changed", "on_training_data", "sentence"),
+    [
+        ("nothing", True, "it was trained on this data: the figures show what it remembers"),
+        ("labels", True, "it was trained on this data: the figures show what it remembers"),
+        ("a feature", False, "it was not trained on this data as a whole"),
+        ("the card", None, "whether it was trained on this data is not known"),
+    ],
+)
+def test_an_evaluation_says_whether_the_model_was_trained_on_this_data(
+    data: Path, model: Path, tmp_path: Path, changed: str, on_training_data: bool | None, sentence: str
+) -> None:
+    vectors = [*life()]
+    if changed == "a feature":
+        vectors[-1]["values"][FEATURE_NAMES[-1]] += 1
+    verdicts = [verdict(T0 + 3_600_000, "false_positive", session_id="s-1")] if changed == "labels" else []
+    exported(tmp_path / "data", vectors, *verdicts, truth=truths()[1:] if verdicts else truths())
+    copytree(model, tmp_path / "model")
+    if changed == "the card":  # as one of a version before
+        card = json.loads((model / "card.json").read_text("utf-8"))
+        del card["data"]["input_sha256"]
+        (tmp_path / "model" / "card.json").write_text(json.dumps(card), "utf-8")
+
+    found = json_of("evaluate", tmp_path / "model", tmp_path / "data")
+    shown = run("evaluate", tmp_path / "model", tmp_path / "data").stdout
+
+    assert found["on_training_data"] is on_training_data
+    assert sentence in " ".join(shown.split())
+
+
+def test_events_tell_recordings_apart_and_labels_and_compression_do_not(tmp_path: Path) -> None:
+    def input_sha256(
+        name: str, calls: list[dict[str, Any]], *, label: bool = False, packed: bool = False
+    ) -> str | None:
+        with write(tmp_path / name, "gz" if packed else "") as writer:
+            for event in calls:
+                writer.event(API_CALLS, event)
+            if label:
+                writer.truth(truths()[0])
+        return data_in(tmp_path / name).input_sha256
+
+    calls = [{name: value for name, value in call(at).items() if value is not None} for at in range(3)]
+
+    plain = input_sha256("plain", calls)
+    assert plain == input_sha256("packed", calls, packed=True) == input_sha256("labelled", calls, label=True)
+    assert plain != input_sha256("shorter", calls[:2])
+
+
+def test_a_card_says_whether_the_model_was_evaluated_on_its_training_data(data: Path, tmp_path: Path) -> None:
+    exported(tmp_path / "other", [*life(shift=0.1)], truth=truths())
+
+    tested = {
+        name: json_of("train", data, *test, "--out", tmp_path / name)["metrics"]["on_training_data"]
+        for name, test in (("held", ()), ("same", ("--test", data)), ("elsewhere", ("--test", tmp_path / "other")))
+    }
+
+    assert tested == {"held": False, "same": True, "elsewhere": False}
+
+
+def test_a_hash_of_vectors_does_not_depend_on_the_parts_in_which_they_are_read(data: Path) -> None:
+    every = Vectors.together(parts_in(data)[1])
+    hashes = set()
+    for size in (7, 1_000, len(every)):
+        digest = sha256()
+        parts = [every.take(np.arange(at, min(at + size, len(every)))) for at in range(0, len(every), size)]
+        assert len([*digested(parts, digest)]) == len(parts)
+        hashes.add(digest.hexdigest())
+
+    assert hashes == {data_in(data).input_sha256}
 
 
 def test_an_evaluation_without_attacks_is_refused(model: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+import numpy as np
 from pydantic import ValidationError
 
 from models.artefacts import BadModel
@@ -30,10 +32,19 @@ from pipeline.settings.loading import Settings, load
 from pipeline.sources.ground_truth import Truth
 from schemas.control import SessionFeedback
 from schemas.decisions import SessionFeatures
-from schemas.topics import DEVICE_TELEMETRY, SESSION_FEATURES, SESSION_FEEDBACK
+from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_FEATURES, SESSION_FEEDBACK
 
 FOREVER_MS: Final = 2**62
 PARTITIONS: Final = 1
+EVENTS: Final = (AUTH_EVENTS, DEVICE_TELEMETRY, API_CALLS)
+"""The topics of a recording but verdicts and acknowledgements."""
+
+
+class Digest(Protocol):
+    """A hash that is computed part by part."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add *data*."""
 
 
 @dataclass(slots=True)
@@ -191,11 +202,29 @@ def data_in(folder: Path, kind: str | None = None, roles: Roles | None = None) -
         RecordingError: there is no readable data.
     """
     if parquet.is_export(folder):
-        rows = parquet.rows(folder)
-        vectors = sample(tracked(parquet.read(folder), "reading", -(-rows // CHUNK)), rows)
-        return Data(vectors, parquet.low_share(folder), kind or EXPORT, roles)
+        rows, digest = parquet.rows(folder), sha256()
+        vectors = sample(digested(tracked(parquet.read(folder), "reading", -(-rows // CHUNK)), digest), rows)
+        return Data(vectors, parquet.low_share(folder), kind or EXPORT, roles, digest.hexdigest())
     source = _source(folder, roles)
-    return Data(Vectors.together(chunks(source)), source.low_share, kind or RECORDING, roles)
+    vectors = Vectors.together(chunks(source))
+    return Data(vectors, source.low_share, kind or RECORDING, roles, _sha256_of_lines(folder))
+
+
+def digested(parts: Iterable[Vectors], digest: Digest) -> Iterator[Vectors]:
+    """Yield *parts*; *digest* gets time and features of every vector, so that it does not matter how they are cut."""
+    for part in parts:
+        digest.update(np.column_stack([part.occurred_at.view(np.float64), part.values]).tobytes())
+        yield part
+
+
+def _sha256_of_lines(folder: Path) -> str:
+    """The SHA-256 of what a replay logged in *folder*, else of the events of the recording; of no labels."""
+    digest = sha256()
+    for topic in (SESSION_FEATURES,) if is_replayed(folder) else EVENTS:
+        digest.update(f"{topic}\n".encode())
+        for _, value in lines(folder, topic):
+            digest.update(value + b"\n")
+    return digest.hexdigest()
 
 
 def parts_in(folder: Path, roles: Roles | None = None) -> tuple[float, Iterator[Vectors]]:

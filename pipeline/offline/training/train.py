@@ -33,13 +33,15 @@ HELD_OUT: Final = 0.2
 class Data:
     """Vectors: all of MEDIUM and HIGH and *low_share* of LOW; *kind* describes where they come from.
 
-    *roles* are those with which the surprise of calls was computed: the model must contain them.
+    *roles* are those with which the surprise of calls was computed: the model must contain them. *input_sha256* tells
+    the data that they were read from apart from other data, None if it is not known; labels are not part of it.
     """
 
     vectors: Vectors
     low_share: float
     kind: str
     roles: Roles | None = None
+    input_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,12 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
             "share_of_low": round(data.low_share, 6),
             "attacked_sessions_left_out": len(attacked),
             "policies": sorted(set(honest.policy.tolist())),
+            "input_sha256": data.input_sha256,
             "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
         },
         "fit": {"seed": seed, "method": method, "second_stage": second},
         "thresholds": [round(float(threshold), 6) for threshold in detector.thresholds],
-        "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
+        "metrics": _metrics(found, moved, test or f"{data.kind}, held out", data.input_sha256),
     }
     parts = {REFERENCE: pack(reference.arrays)}
     if data.roles is not None:
@@ -94,6 +97,11 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
         card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
         card["cohorts"] = _cohorts(data.roles, honest)
     return Trained(detector, card, {**parts, **_plots(found, moved)})
+
+
+def is_training_data(input_sha256: str | None, data: Data) -> bool | None:
+    """Whether *data*, as a whole, is what a model with this *input_sha256* was trained on; None if not known."""
+    return None if input_sha256 is None or data.input_sha256 is None else input_sha256 == data.input_sha256
 
 
 def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
@@ -152,11 +160,13 @@ def _measured(detector: Detector, reference: Reference, test: Data) -> tuple[Qua
     return quality(rows), tally.drift()
 
 
-def _metrics(found: Quality | None, moved: list[Drift], where: str) -> dict[str, Any]:
+def _metrics(found: Quality | None, moved: list[Drift], test: Data | str, input_sha256: str | None) -> dict[str, Any]:
+    """The quality *found* on *test*, which is described if it is a part that was held out, for the card."""
     if found is None:
         return {"not_measured": "neither truth nor verdicts name both attacks and honest sessions"}
     return {
-        "on": where,
+        "on": test if isinstance(test, str) else test.kind,
+        "on_training_data": False if isinstance(test, str) else is_training_data(input_sha256, test),
         **found.plain,
         "moved_features": [
             {"feature": drift.name, "psi": round(drift.psi, 4), "verdict": drift.verdict}
