@@ -7,6 +7,7 @@ Making a dictionary costs more than the rest of the work on a call, and few call
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ Ints = NDArray[np.int64]
 
 FIELD_INDEX: Final = {name: place for place, name in enumerate(ApiCall.model_fields)}
 """The column of each field in a scanned call."""
+_AT: Final = FIELD_INDEX["occurred_at"]
 _FORM: Final = form_of(ApiCall)
 
 
@@ -36,7 +38,10 @@ class Calls(Sequence[ApiCallDict]):
         read: the calls that were read in bulk.
         rows: the row of each call in *read*, ``(n,)``; -1 for a call that was not read in bulk.
         others: the calls that were not read in bulk, by index.
+        ahead: the calls that were read ahead of which these are some, if so; then *rows* are their places there.
     """
+
+    ahead: CallsAhead | None = None
 
     def __init__(self, values: list[bytes], read: Scanned, rows: Ints, others: Mapping[int, ApiCallDict]) -> None:
         self.read = read
@@ -62,6 +67,46 @@ class Calls(Sequence[ApiCallDict]):
         """Return the calls at *indexes*, in that order."""
         others = {place: self.others[index] for place, index in enumerate(indexes) if index in self.others}
         return Calls([self._values[index] for index in indexes], self.read, self.rows[indexes], others)
+
+
+@dataclass(slots=True)
+class CallsAhead:
+    """Calls that are read together before they are due: a small chunk of them then costs little.
+
+    Attributes:
+        calls: those that were read in bulk.
+        rows: the place in *calls* of each record, ``(n,)``; -1 for a record that must be decoded on its own.
+        batch: that of all *calls*, once :func:`models.events.batch.batch_of_calls` made it.
+    """
+
+    calls: Calls
+    rows: Ints
+    batch: Any = None
+
+    def chunk(self, records: Sequence[int], now_ms: int, limits: Limits) -> Decoded[ApiCallDict] | None:
+        """Return what :func:`read_calls` would of the records at the places *records*, which are due at *now_ms*.
+
+        `None` where that must be asked, as one of them is not plain.
+        """
+        rows = self.rows[list(records)]
+        read = self.calls.read
+        latest_ms = now_ms + limits.ahead_ms(API_CALLS)
+        if rows.min() < 0 or read.sizes[rows].max() > limits.max_bytes or read.numbers[rows, _AT].max() > latest_ms:
+            return None
+        chosen = self.calls.chosen(rows.tolist())
+        chosen.ahead = self
+        return Decoded(chosen, list(range(len(records))), [])
+
+
+def read_ahead(values: Sequence[bytes], keys: Sequence[bytes | None]) -> CallsAhead:
+    """Read calls before they are due; `ValueError` unless each value has a key."""
+    if len(values) != len(keys):
+        raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
+    read = scan(_FORM, values)
+    plain = read.plain & equal_texts(read.spans.columns(FIELD_INDEX["session_id"]), spans_of(keys))
+    texts = [value for value, is_plain in zip(values, plain.tolist(), strict=True) if is_plain]
+    calls = Calls(texts, read if plain.all() else read.take(plain), np.arange(len(texts)), {})
+    return CallsAhead(calls, np.where(plain, np.cumsum(plain) - 1, -1))
 
 
 def read_calls(

@@ -5,7 +5,7 @@ An event becomes a record for each group of fields of its kind (:class:`FieldsBy
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
@@ -119,8 +119,24 @@ class Batch:
             events: Sequence[Event] = self.events.chosen(indexes)
         else:
             events = [self.events[index] for index in indexes]
-        fields_by_kind = FieldsByKind(*(part[chosen] if part.size else part for part in self.fields))
+        fields_by_kind = FieldsByKind(*(_taken(part, chosen) if part.size else part for part in self.fields))
         return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], fields_by_kind)
+
+
+def batch_of_calls(events: Sequence[Event], make: Callable[[Sequence[Event]], Batch]) -> Batch:
+    """Return the batch that *make* makes of *events*; of calls that were read ahead, it is made of all at once."""
+    if not isinstance(events, Calls) or events.ahead is None:
+        return make(events)
+    if events.ahead.batch is None:
+        events.ahead.batch = make(events.ahead.calls)
+    batch_ahead: Batch = events.ahead.batch
+    return batch_ahead.take(events.rows)
+
+
+def _taken(records: Structs, chosen: Ints) -> Structs:
+    """The *chosen* records, moved as bytes: many times faster than field by field."""
+    taken: Structs = records.view(f"V{records.itemsize}")[chosen].view(records.dtype)
+    return taken
 
 
 def merged(events: Sequence[Event], parts: Sequence[tuple[Ints, Batch]]) -> Batch:

@@ -156,7 +156,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
             session's tenant, where they know it.
     """
     before = gather(table.rows, seg.keys)
-    after = before.copy()
+    after = before.view(np.uint64).copy().view(before.dtype)  # as words, many times faster
     n = len(batch)
     act, client, context, role = (np.zeros(n, type_) for type_ in _TYPES)
     known = Facts(act, client, context, role, np.empty((n, len(COUNTER_NAMES))))

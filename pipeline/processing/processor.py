@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from models.events.api_calls import CallsAhead
 from models.state.table import UnreadableRow, join, split
 from pipeline.processing.eviction import Key
 from schemas.decoded import Limits
@@ -17,7 +18,10 @@ from schemas.tenancy import TENANT_CHECKED, Tenants, header_tenants
 
 
 class InMemoryRecord(NamedTuple):
-    """A record that was never in Kafka; it has the attributes of :class:`Record`."""
+    """A record that was never in Kafka; it has the attributes of :class:`Record`.
+
+    *ahead*: of an API call that was read before it was due, where, and its place there.
+    """
 
     topic: str
     partition: int
@@ -26,6 +30,7 @@ class InMemoryRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    ahead: tuple[CallsAhead, int] | None = None
 
 
 def pack_key(key: Key) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.api_calls import read_calls
-from models.events.batch import DEVICE, Batch, Kind
+from models.events.batch import DEVICE, Batch, Kind, batch_of_calls
 from models.events.columns import Columns
 from models.state.segments import Segments, segments
 from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject, row_type
@@ -25,7 +25,7 @@ from pipeline.decisions.guard import Guard, last_telemetry_at, silent_fleets
 from pipeline.detections import BIT, MASK_WORDS
 from pipeline.detections.mask import holds_any, of_bits
 from pipeline.processing.messages import Stamp, stable_id
-from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants
+from pipeline.processing.processor import ChangelogRow, InMemoryRecord, Outcome, Record, named_tenants
 from pipeline.sessions.context_updates import notify_network_contexts
 from pipeline.sessions.eviction import surplus, used_at
 from pipeline.sessions.fast_path import ScoredChunk, is_behind, score_chunk
@@ -117,6 +117,8 @@ class SessionProcessor:
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
         tenants = named_tenants(topic, records, limits)
         if topic == API_CALLS:
+            if tenants is None and (read := _read_ahead(records, now_ms, limits)) is not None:
+                return read
             return read_calls(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
         return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
@@ -145,7 +147,7 @@ class SessionProcessor:
 
     def _batch(self, topic: str, events: Sequence[Any]) -> Batch:
         make = {
-            API_CALLS: self.columns.calls,
+            API_CALLS: lambda calls: batch_of_calls(calls, self.columns.calls),
             AUTH_EVENTS: self.columns.auths,
             SESSION_CONTEXT: self.columns.contexts,
             SESSION_FEEDBACK: self.columns.verdicts,
@@ -275,3 +277,11 @@ class SessionProcessor:
         """
         self.state.on_restored()
         self.reached, self.slot, self.silent = 0, None, None if len(self.table) else frozenset()
+
+
+def _read_ahead(records: Sequence[Record], now_ms: int, limits: Limits) -> Decoded[Any] | None:
+    """Calls that a replay read together before they were due; `None` if it did not."""
+    places = [record.ahead for record in records if isinstance(record, InMemoryRecord) and record.ahead is not None]
+    if len(places) < len(records) or any(ahead is not places[0][0] for ahead, _ in places):
+        return None
+    return places[0][0].chunk([place for _, place in places], now_ms, limits)

@@ -14,13 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from models.events.api_calls import FIELD_INDEX, Calls, read_calls
-from models.events.batch import Batch
+from models.events.api_calls import FIELD_INDEX, Calls, read_ahead, read_calls
+from models.events.batch import Batch, batch_of_calls
 from models.events.columns import Columns
 from models.events.flat_json import scan
 from models.events.flat_json_schema import form_of
 from models.events.text_hashing import equal_texts, siphash_key, siphash_rows, spans_of
 from schemas.decode import decode_chunk
+from schemas.decoded import DEFAULT_LIMITS
 from schemas.events import ApiCall
 
 NOW = 1_795_501_800_000
@@ -82,7 +83,26 @@ def assert_as_one_by_one(values: Sequence[bytes | None], keys: Sequence[bytes | 
     assert list(calls.chosen(backwards)) == whole.events[::-1]
     if whole.events:
         assert _columns(Columns(bytes(16)).calls(calls)) == _columns(Columns(bytes(16)).calls(whole.events))
+    _assert_as_if_read_ahead(values, keys)
     return calls
+
+
+def _assert_as_if_read_ahead(values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> None:
+    """Assert that calls that were read ahead are those that are decoded when they are due, in whatever chunks."""
+    ahead = read_ahead([value or b"" for value in values], keys)
+    alone = [ahead.chunk([place], NOW, DEFAULT_LIMITS) for place in range(len(values))]
+    plain = [place for place, chunk in enumerate(alone) if chunk is not None]
+    for places in (*([place] for place in plain), plain[::-1]):
+        if places:
+            chunk = ahead.chunk(places, NOW, DEFAULT_LIMITS)
+            expected = decode_chunk("api-calls", [values[at] for at in places], [keys[at] for at in places], now_ms=NOW)
+            assert chunk is not None
+            assert list(chunk.events) == expected.events
+            assert (chunk.places, chunk.rejected, chunk.repaired) == (expected.places, [], [])
+            columns = Columns(bytes(16))
+            assert _columns(batch_of_calls(chunk.events, columns.calls)) == _columns(columns.calls(expected.events))
+    if len(plain) < len(values):
+        assert ahead.chunk(range(len(values)), NOW, DEFAULT_LIMITS) is None
 
 
 # --- whatever comes -----------------------------------------------------------------------------------------

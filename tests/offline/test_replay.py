@@ -11,6 +11,7 @@ import pytest
 from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.partitioner import partition_of
+from pipeline.offline.replay import runner
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import CHUNK, Replay, key_in, record_key
 from pipeline.processing.processor import Message
@@ -97,6 +98,31 @@ def test_without_a_changelog_no_row_is_encoded_and_the_messages_are_the_same(
     assert again == messages
     assert {task: rows for task, rows in other.state.items() if rows} == {}
     assert {name for (name, _), rows in replay.state.items() if rows} == {"session", "device", "principal", "network"}
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 7])
+def test_how_far_a_recording_is_read_ahead_changes_nothing(
+    once: tuple[list[Message], Replay], ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages, replay = once
+    monkeypatch.setattr(runner, "AHEAD", ahead)
+
+    again, other = play(STORIES, 4)
+
+    assert again == messages
+    assert other.state == replay.state
+    assert other.dead_letters == replay.dead_letters
+
+
+def test_a_call_that_is_read_ahead_and_is_not_plain_becomes_the_same_dead_letter() -> None:
+    records = [record for record in STORIES if record.topic == topics.API_CALLS][:5]
+    spoilt = [*records[:2], records[2]._replace(value=b"{}"), records[3]._replace(value=b"no JSON"), records[4]]
+
+    messages, replay = play(spoilt, 1)
+
+    letters = [json.loads(message.value) for message in messages if message.topic == topics.DEAD_LETTERS]
+    assert [letter["offset"] for letter in letters] == [2, 3]
+    assert replay.events == 3 + sum(map(_internal, messages))
 
 
 def test_the_state_in_the_end_is_what_a_changelog_would_hold(once: tuple[list[Message], Replay]) -> None:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pydantic_core import from_json
 
+from models.events.api_calls import CallsAhead, read_ahead
 from pipeline.kafka.partitioner import partition_of
 from pipeline.offline.replay.answers import Answers
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.processing.processor import InMemoryRecord, Message, Outcome, Processor, ProcessorSpec
 from schemas.tenancy import TENANT_HEADER
-from schemas.topics import AUTH_EVENTS, TOPICS
+from schemas.topics import API_CALLS, AUTH_EVENTS, TOPICS
 
 MAX_STEP_MS: Final = 10_000
 """Input is processed in steps of at most this much event time; the output of contexts follows before the next step."""
@@ -30,11 +32,19 @@ IDLE_MS: Final = 10_000
 CHUNK: Final = 512
 
 
+AHEAD: Final = 4096
+"""So many records are read ahead, and the API calls among them decoded together: that is cheaper than step by step."""
+
+Place = tuple[CallsAhead, int]
+"""Where a call was read ahead, and its place there."""
+
+
 class Arrived(NamedTuple):
-    """When a record arrived, in ms, and its headers."""
+    """When a record arrived, in ms, its headers, and where it was read ahead."""
 
     at: int
     headers: Sequence[tuple[str, bytes]] = ()
+    ahead: Place | None = None
 
 
 @dataclass(slots=True)
@@ -51,13 +61,13 @@ class _Step:
         step_ms = MIN_STEP_MS if record.topic == AUTH_EVENTS else MAX_STEP_MS
         return bool(self.messages) and (record.occurred_at >= self.start + step_ms or len(self.messages) >= CHUNK)
 
-    def add(self, record: InputRecord) -> None:
+    def add(self, record: InputRecord, key: bytes | None, ahead: Place | None) -> None:
         """Add *record* to this step; it arrives no earlier than those before."""
         if not self.messages:
             self.start = record.occurred_at
         self.now = max(self.now, record.occurred_at)
-        self.messages.append(Message(record.topic, record_key(record), record.value))
-        self.arrived.append(Arrived(self.now, [(TENANT_HEADER, tenant) for tenant in record.tenants]))
+        self.messages.append(Message(record.topic, key, record.value))
+        self.arrived.append(Arrived(self.now, [(TENANT_HEADER, tenant) for tenant in record.tenants], ahead))
 
 
 @dataclass(slots=True)
@@ -93,7 +103,7 @@ class Replay:
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
         """Process *records*, which are in event-time order; yield every message sent, including internal ones."""
         step = _Step()
-        for record in records:
+        for record, key, ahead in _reading_ahead(records):
             # What the step before commands may be answered before this record, and the answer be followed by more.
             following: InputRecord | None = None
             while following is not record:
@@ -102,7 +112,7 @@ class Replay:
                 following = (self.answers and self.answers.due(record.occurred_at)) or record
                 if step.ends_before(following):
                     yield from self._close(step)
-                step.add(following)
+                step.add(following, *((key, ahead) if following is record else (record_key(following), None)))
         if step.messages:
             yield from self._close(step)
 
@@ -150,11 +160,11 @@ class Replay:
     ) -> Iterator[tuple[str, int, list[InMemoryRecord]]]:
         """Records of one topic and partition, in order, at most a chunk at a time."""
         queues: dict[tuple[str, int], list[InMemoryRecord]] = defaultdict(list)
-        for (topic, key, value), (at, headers) in zip(messages, arrived, strict=True):
+        for (topic, key, value), (at, headers, ahead) in zip(messages, arrived, strict=True):
             partition = partition_of(key, self.partitions)
             offset = self._offsets[topic, partition]
             self._offsets[topic, partition] = offset + 1
-            queues[topic, partition].append(InMemoryRecord(topic, partition, offset, at, key, value, headers))
+            queues[topic, partition].append(InMemoryRecord(topic, partition, offset, at, key, value, headers, ahead))
         for (topic, partition), queue in queues.items():
             for start in range(0, len(queue), CHUNK):
                 yield topic, partition, queue[start : start + CHUNK]
@@ -168,6 +178,18 @@ class Replay:
                 stored.pop(key, None)
             else:
                 stored[key] = value
+
+
+def _reading_ahead(records: Iterable[InputRecord]) -> Iterator[tuple[InputRecord, bytes | None, Place | None]]:
+    """Each of *records*, its key, and where it was read ahead if it is an API call."""
+    source = iter(records)
+    while block := list(islice(source, AHEAD)):
+        keys = [record_key(record) for record in block]
+        calls = [number for number, record in enumerate(block) if record.topic == API_CALLS]
+        ahead = read_ahead([block[number].value for number in calls], [keys[number] for number in calls])
+        places = {number: (ahead, place) for place, number in enumerate(calls)}
+        for number, record in enumerate(block):
+            yield record, keys[number], places.get(number)
 
 
 def record_key(record: InputRecord) -> bytes | None:
