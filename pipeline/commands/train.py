@@ -48,6 +48,12 @@ def command(
     """
     target = out or SHIPPED / name
     learned, tested = _data(data, test, seed)
+    for model, number in learned.left_out.items():
+        click.echo(
+            f"session-risk: {number:,} vectors are left out: {model} scored them with other roles than those of most "
+            "vectors, or with roles that are not known",
+            err=True,
+        )
     with working(f"fitting on {len(learned.vectors):,} vectors"):
         try:
             trained = train(learned, tested, name=name, seed=seed, method=method)

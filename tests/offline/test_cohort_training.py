@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from models.artefacts import ROLES, load_roles, unpack
+from models.artefacts import ROLES, load, load_roles, pack, save, unpack
 from models.events.columns import PRINCIPAL_KIND
 from models.events.text_hashing import short_fingerprint
 from models.features.table import FEATURE_NAMES
@@ -22,6 +24,7 @@ from pipeline.cli import main
 from pipeline.offline.replay.recording import write
 from pipeline.offline.training.datasets import data_in
 from pipeline.offline.training.roles import with_tenant_cohorts
+from pipeline.offline.training.scored_by import with_roles_of_vectors
 from pipeline.sources.ground_truth import Truth
 from schemas.topics import API_CALLS
 from tests.support.exports import exported, files, vector
@@ -134,7 +137,8 @@ def vectors(tenant: str, records: float, sessions: int, **overrides: Any) -> lis
 def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
     """The cohorts that the roles of the model toy@1, which have one already, learn from an export of *parts*."""
     exported(folder, [fields for part in parts for fields in part], truth=ATTACKED)
-    data = with_tenant_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
+    known = {"toy@1": sample_roles(7, "of old")}
+    data = with_tenant_cohorts(with_roles_of_vectors(data_in(folder), known))
     assert data.roles is not None
     return data.roles.cohorts
 
@@ -182,6 +186,12 @@ def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
     monkeypatch.setenv("SESSION_RISK_POLICY_FILE", str(tmp_path / "policy.toml"))
     run("replay", recording, "--out", tmp_path / "replayed")
     run("export", "--from", tmp_path / "replayed", "--out", tmp_path / "export")
+
+    # Another model has been configured since, with other roles; the vectors name the one that scored them.
+    copytree(model, tmp_path / "models" / model.name)
+    save(replace(load(model), name="later"), tmp_path / "models" / "later", {}, {ROLES: pack(sample_roles(9).arrays)})
+    monkeypatch.setenv("SESSION_RISK_MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("SESSION_RISK_MODEL", "later")
 
     cohorts = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
 

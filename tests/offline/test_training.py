@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from models.artefacts import load, load_reference, save
+from models.artefacts import SHIPPED, load, load_reference, save
 from models.features.table import FEATURE_NAMES
 from pipeline.cli import main
 from pipeline.offline.replay.recording import write
@@ -26,6 +26,7 @@ from tests.support.exports import exported, files, vector, verdict
 from tests.support.samples import T0, call
 
 HONEST, ATTACKED, EACH = 60, 5, 40
+SCORED_BY = load(SHIPPED / "default").id
 
 
 def life(shift: float = 0.0, odd: float = 2_000.0) -> Iterator[dict[str, Any]]:
@@ -40,6 +41,7 @@ def life(shift: float = 0.0, odd: float = 2_000.0) -> Iterator[dict[str, Any]]:
                 number * EACH + at,
                 T0 + at * 1_000,
                 session_id=f"s-{number}",
+                model=SCORED_BY,
                 values=dict(zip(FEATURE_NAMES, values.tolist(), strict=True)),
             )
 

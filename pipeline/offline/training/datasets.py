@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from models.artefacts import BadModel
 from models.roles.roles import Roles
-from pipeline.assembly import configured, options, processor_specs
+from pipeline.assembly import options, processor_specs
 from pipeline.console import tracked, working
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.engine import PolicyEngine
@@ -26,6 +26,7 @@ from pipeline.offline.replay.recording import TRUTH, RecordingError, lines, read
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.training import parquet
 from pipeline.offline.training.roles import learn_roles, with_tenant_cohorts
+from pipeline.offline.training.scored_by import known_roles, with_roles_of_vectors
 from pipeline.offline.training.train import ROWS, Data, sample
 from pipeline.offline.training.vectors import CHUNK, Row, Vectors, drawn, in_chunks
 from pipeline.settings.loading import Settings, load
@@ -154,16 +155,20 @@ EXPORT: Final = "export"
 def learned_in(folder: Path, seed: int, kind: str | None = None, *, tenants: bool = True) -> Data:
     """Return about `ROWS` vectors of the data in *folder*, and roles, which are learned from a recording's calls.
 
-    Vectors of an export or a replay were scored with the roles of the model that was used then, which is taken to be
-    the configured one. With *tenants*, roles also have the usual values of each tenant that is large enough.
+    Vectors of an export or a replay were scored with the roles of the model that they name: these are the roles, and
+    vectors that were scored with others are left out. With *tenants*, roles also have the usual values of each tenant
+    that is large enough.
 
     Raises:
         RecordingError: there is no readable data.
+        BadModel: no model that the vectors name can be loaded.
     """
     if parquet.is_export(folder) or is_replayed(folder):
-        model, roles = _configured()
-        data = data_in(folder, kind, roles)
-        return with_tenant_cohorts(data, model) if tenants else data
+        try:
+            data = with_roles_of_vectors(data_in(folder, kind), known_roles(load()))
+        except BadModel as error:
+            raise BadModel(f"{folder}: {error}") from error
+        return with_tenant_cohorts(data) if tenants else data
     return data_in(folder, kind, roles_in(folder, seed, tenants=tenants))
 
 
@@ -181,16 +186,6 @@ def _attacked(recording: Path) -> set[tuple[str, str]]:
     if not any(recording.glob(f"{TRUTH}.jsonl*")):
         return set()
     return {(row.tenant, row.session_id) for row in read_truth(recording) if row.label == "attack"}
-
-
-def _configured() -> tuple[str, Roles | None]:
-    """The id of the configured model, and its roles."""
-    settings = load()
-    models = configured(settings).models
-    try:
-        return models.load(settings.model).id, models.roles(settings.model)
-    except BadModel:  # it has other features: there are no roles until the next model is trained
-        return "", None
 
 
 def data_in(folder: Path, kind: str | None = None, roles: Roles | None = None) -> Data:

@@ -30,17 +30,17 @@ from schemas.decode import decode_chunk
 from schemas.topics import API_CALLS
 
 
-def with_tenant_cohorts(data: Data, model: str) -> Data:
-    """Return *data* whose roles, those of *model*, have the usual values of the tenants of its vectors.
+def with_tenant_cohorts(data: Data) -> Data:
+    """Return *data* whose roles, with which its vectors were scored, have the usual values of the vectors' tenants.
 
-    A vector has a role if it belongs to a call and the role was clear; vectors scored by another model have roles of
-    that model and are not used. If no tenant has enough vectors, the cohorts of the roles stay unchanged.
+    A vector has a role if it belongs to a call and the role was clear. If no tenant has enough vectors, the cohorts of
+    the roles stay unchanged.
     """
     if data.roles is None:
         return data
     vectors, attacked = data.vectors, attacked_sessions(data.vectors)
     honest = np.array([session not in attacked for session in vectors.sessions], np.bool_)
-    usable = honest & drawn(vectors, data.low_share) & (vectors.role >= 0) & (vectors.model == model)
+    usable = honest & drawn(vectors, data.low_share) & (vectors.role >= 0)
     if not usable.any():
         return data
     # The usual values were learned from other data, so even a single tenant differs from them.

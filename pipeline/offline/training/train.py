@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class Data:
 
     *roles* are those with which the surprise of calls was computed: the model must contain them. *input_sha256* tells
     the data that they were read from apart from other data, None if it is not known; labels are not part of it.
+    *left_out* has numbers of vectors that are not included, by the model that scored them with other or unknown roles.
     """
 
     vectors: Vectors
@@ -42,6 +43,7 @@ class Data:
     kind: str
     roles: Roles | None = None
     input_sha256: str | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
             "share_of_low": round(data.low_share, 6),
             "attacked_sessions_left_out": len(attacked),
             "policies": sorted(set(honest.policy.tolist())),
+            **({"scored_with_other_roles_left_out": dict(data.left_out)} if data.left_out else {}),
             "input_sha256": data.input_sha256,
             "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
         },
