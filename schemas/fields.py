@@ -36,7 +36,7 @@ PrincipalKind = Literal["human", "service", "api_key", "agent"]
 NetworkType = Literal["wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown"]
 Attestation = Literal["none", "basic", "device", "strong", "virtual", "failed", "unevaluated"]
 Level = Literal["LOW", "MEDIUM", "HIGH"]  # CAEP 1.0 §3.8
-Action = Literal["allow", "step_up", "revoke"]
+Action = Literal["allow", "step_up", "hold_for_approval", "revoke"]
 Mode = Literal["enforce", "observe"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from operator import itemgetter
 from typing import Any, Final
 
@@ -147,13 +148,43 @@ def client_family(user_agent: str | None) -> str | None:
     return None if user_agent is None else _VERSION.sub("", user_agent)
 
 
+def tcp_fingerprint(ja4: str | None) -> str | None:
+    """Return the JA4 of a TLS handshake over TCP; None for one over QUIC, which begins with `q`.
+
+    A browser changes between HTTP/2 and HTTP/3 within a session (RFC 9114 §3.1), and its two handshakes differ: to
+    compare one with the other would make each such change another client.
+
+    >>> tcp_fingerprint("t13d1516h2_8daaf6152771_02713d6af862"), tcp_fingerprint("q13d0312h3_55b375c5d22e_06cda9e17597")
+    ('t13d1516h2_8daaf6152771_02713d6af862', None)
+    """
+    return None if ja4 is None or ja4.startswith("q") else ja4
+
+
 def network_name(ip: str | None, asn: int | None) -> str | None:
-    """Return the network of an event: its ASN, else the /24 (IPv4) or /48 (IPv6) of the address."""
+    """Return the network of an event: its ASN, else the /24 (IPv4) or /48 (IPv6) of the address.
+
+    However an address is written, its network has one name (RFC 5952); an IPv4 address mapped into IPv6 (RFC 4291
+    §2.5.5.2) is the IPv4 address. A text that is no address is its own network.
+
+    >>> network_name("192.0.2.7", 64500), network_name("::ffff:192.0.2.7", None), network_name("2001:db8::5", None)
+    ('as64500', '192.0.2', '2001:db8:0')
+    """
     if asn is not None:
         return f"as{asn}"
-    if ip is None:
-        return None
-    return ip.rpartition(".")[0] if "." in ip and ":" not in ip else ":".join(ip.split(":")[:3])
+    return None if ip is None else _prefix(ip)
+
+
+@lru_cache(maxsize=65_536)
+def _prefix(ip: str) -> str:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    number = int(mapped or address)
+    if mapped or address.version == 4:
+        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8))
+    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80))
 
 
 class Columns:
@@ -259,7 +290,7 @@ class Columns:
             PREFIX: (network_name(item, None) for item in ip),
             UA: ua,
             FAMILY: map(client_family, ua),
-            JA4: ja4,
+            JA4: map(tcp_fingerprint, ja4),
             TOKEN: token,
             KEY: key,
             DEVICE: device,

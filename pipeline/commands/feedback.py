@@ -46,7 +46,8 @@ def command(
 
     false_positive suppresses its detections for this principal until --expires, within the policy's limits;
     benign_true_positive: correct but harmless, is reported again next time; true_positive and unsure: labels only;
-    confirmed_compromised revokes the session and its children at once. Exit code 1 if there is no such decision.
+    confirmed_compromised revokes the session and its children at once; it also approves a decision whose action is
+    hold_for_approval. Exit code 1 if there is no such decision.
     """
     now_ms = int(time() * 1000)
     until = _until(expires, verdict, now_ms)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from models.events.columns import network_name
+
+_CUT_FROM_TEXT: Final = re.compile("[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{0,4}")
 
 
 def network_names(ip: str | None, asn: int | None) -> list[str]:
@@ -15,6 +19,15 @@ def network_names(ip: str | None, asn: int | None) -> list[str]:
     """
     names = (None if asn is None else network_name(None, asn), network_name(ip, None))
     return [name for name in names if name is not None]
+
+
+def as_named_now(name: str) -> str:
+    """The present name of a network that a former version stored: it cut IPv6 prefixes from the text of an address.
+
+    >>> as_named_now("2001:db8:"), as_named_now("2001:0db8:0001"), as_named_now("192.0.2"), as_named_now("as64500")
+    ('2001:db8:0', '2001:db8:1', '192.0.2', 'as64500')
+    """
+    return network_name(f"{name.rstrip(':')}::", None) or name if _CUT_FROM_TEXT.fullmatch(name) else name
 
 
 def are_comparable(networks: Iterable[str], known: Iterable[str]) -> bool:

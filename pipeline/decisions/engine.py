@@ -17,7 +17,6 @@ from pipeline.decisions.holds import (
     HELD_FLEET_SILENT,
     HELD_POSSIBLE_ROLLOUT,
     HELD_UNVERIFIED,
-    SILENCE_CLEARED_MS,
     SILENT,
     SILENT_ACTIVE,
     explained_by_context,
@@ -30,7 +29,7 @@ from pipeline.decisions.holds import (
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS, Level, next_level, score
 from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
-from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED, Detection
+from pipeline.detections import BIT, DETECTIONS, FACTS, STEP_UP_MISSED, Detection
 from pipeline.processing.messages import stable_id
 
 _STEP_UP: Final = ACTION["step_up_passed"]
@@ -97,7 +96,7 @@ class PolicyEngine:
             score=value,
             level=level,
             previous=previous,
-            action=self.policy.action(event.principal_kind, level),
+            action=self.policy.action(event.principal_kind, level, on_suspicion=self._is_suspicion(contributions)),
             suppressed="; ".join(part.suppressed for part in contributions if part.suppressed),
             contributions=contributions,
         )
@@ -114,16 +113,19 @@ class PolicyEngine:
         # the first sign-in or the message about a child session is read first, which an outage may reverse.
         if state.challenge or state.episodes or state.level != "LOW":
             state.epoch += 1
-        if state.challenge and state.challenge.silence and event.silence_unverified():
-            for detection_id in SILENT:
-                state.episodes.pop(detection_id, None)
-                state.cleared_until[detection_id] = event.at_ms + SILENCE_CLEARED_MS
         state.challenge = None
         cleared = [detection for detection in DETECTIONS if detection.cleared_by_step_up]
         for detection in cleared:
-            if state.episodes.pop(detection.id, None) and detection.cleared_for_s:
-                state.cleared_until[detection.id] = event.at_ms + int(detection.cleared_for_s * 1000)
-        state.held_at_step_up = [detection.id for detection in cleared if event.mask >> BIT[detection.id] & 1]
+            if detection.id in state.episodes and detection.cleared_for_s:
+                for name in SILENT if detection.rests_on_silence else (detection.id,):
+                    state.cleared_until[name] = event.at_ms + int(detection.cleared_for_s * 1000)
+        for detection in cleared:
+            state.episodes.pop(detection.id, None)
+        state.held_at_step_up = [
+            detection.id
+            for detection in cleared
+            if event.mask >> BIT[detection.id] & 1 and not detection.rests_on_silence  # which must end in time
+        ]
         if event.band:  # the anomaly is cleared until the model finds the session normal again
             state.held_at_step_up.append(ANOMALY)
         if event.action == _STEP_UP:
@@ -192,6 +194,17 @@ class PolicyEngine:
             contributions.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
         return sorted(contributions, key=lambda contribution: (-contribution.log_odds, contribution.detection))
 
+    def _is_suspicion(self, contributions: list[Contribution]) -> bool:
+        """Whether the facts among *contributions* do not reach HIGH without what is only unusual.
+
+        After a missed step-up nothing is only suspected: the person was asked.
+        """
+        counted = [part for part in contributions if not part.suppressed]
+        if any(part.detection == STEP_UP_MISSED for part in counted):
+            return False
+        facts = [part.log_odds for part in counted if part.log_odds < 0 or part.detection in FACTS]
+        return score(self.policy.prior + sum(facts)) < self.policy.levels.high_raise
+
     def _proved_since(self, contributions: list[Contribution], event: DecisionInput) -> bool:
         """Whether a factor was proved recently, after everything that counts against the session.
 
@@ -228,7 +241,8 @@ class PolicyEngine:
         if self.policy.mode == "observe":
             return
         instead = "step_up" if event.is_person else "allow"
-        if decision.action == "revoke" and self._waits_for_fleet(event, decision, self.policy.levels.high_raise):
+        acts = decision.action in ("revoke", "hold_for_approval")
+        if acts and self._waits_for_fleet(event, decision, self.policy.levels.high_raise):
             decision.action = instead
         if decision.action == "revoke":
             hold = self._reason_to_hold(state, subject, event, guard, decision)

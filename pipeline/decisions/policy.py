@@ -21,7 +21,7 @@ from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 FITTED: Final = "fitted.toml"
 """Beside this file; `python -m pipeline.offline.evaluation --fit` writes it."""
 Mode = Literal["enforce", "observe"]
-Action = Literal["allow", "step_up", "revoke"]
+Action = Literal["allow", "step_up", "hold_for_approval", "revoke"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -56,10 +56,23 @@ class Levels(_Table):
 
 
 class Actions(_Table):
-    """What a level means for one kind of principal; one that cannot pass a step-up is only reported at MEDIUM."""
+    """What a level means for one kind of principal; one that cannot pass a step-up is only reported at MEDIUM.
 
-    medium: Action
+    *high_on_suspicion* is what HIGH means while the facts alone do not reach it
+    (:attr:`pipeline.detections.detection.Detection.is_fact`). ``hold_for_approval`` commands nothing: the decision
+    waits for a verdict of `confirmed_compromised`, which ends the session.
+    """
+
+    medium: Action = "allow"
     high: Action = "revoke"
+    high_on_suspicion: Action = "hold_for_approval"
+
+
+class PersonActions(Actions):
+    """What a level means for a person, who can be asked for a factor."""
+
+    medium: Action = "step_up"
+    high_on_suspicion: Action = "step_up"
 
 
 class GuardLimits(_Table):
@@ -163,10 +176,10 @@ class Policy(_Table):
     fresh_strong_auth_weight: Annotated[Number, Field(le=0)] = -0.5
     fresh_strong_auth_s: Seconds = 600.0
     levels: Levels = Levels()
-    human: Actions = Actions(medium="step_up")
-    service: Actions = Actions(medium="allow")
-    api_key: Actions = Actions(medium="allow")
-    agent: Actions = Actions(medium="allow")
+    human: PersonActions = PersonActions()
+    service: Actions = Actions()
+    api_key: Actions = Actions()
+    agent: Actions = Actions()
     guard: GuardLimits = GuardLimits()
     times: Times = Times()
     feedback: Feedback = Feedback()
@@ -210,10 +223,14 @@ class Policy(_Table):
             return 0.0
         return weight if override.weight is None else override.weight
 
-    def action(self, principal_kind: str, level: str) -> Action:
-        """What *level* means for *principal_kind*; an unknown kind ("") is treated as a human."""
+    def action(self, principal_kind: str, level: str, *, on_suspicion: bool = False) -> Action:
+        """What *level* means for *principal_kind*; an unknown kind ("") is treated as a human.
+
+        *on_suspicion*: the facts alone do not reach the level.
+        """
         actions: Actions = getattr(self, principal_kind or "human")
-        by_level: dict[str, Action] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}
+        high = actions.high_on_suspicion if on_suspicion else actions.high
+        by_level: dict[str, Action] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": high}
         return by_level[level]
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "BIT",
     "DETECTIONS",
     "DETECTION_IDS",
+    "FACTS",
     "FOREVER",
     "MASK_WORDS",
     "ORDER",
@@ -80,6 +81,9 @@ MASK_WORDS: Final = max(1, -(-len(DETECTIONS) // WORD_BITS))
 DETECTION_IDS: Final = tuple(detection.id for detection in DETECTIONS)
 ORDER: Final = digest_of_order(DETECTION_IDS)
 BIT: Final = {detection_id: index for index, detection_id in enumerate(DETECTION_IDS)}
+
+FACTS: Final = frozenset(detection.id for detection in DETECTIONS if detection.is_fact)
+"""Ids of the detections that may end a session without asking anybody."""
 
 
 def unknown_detection(name: str) -> str:

@@ -105,6 +105,7 @@ CLIENT: Final[tuple[Detection, ...]] = (
         weight=6.0,
         hold_s=3600.0,
         cleared_by_step_up=False,
+        is_fact=True,
         holds=lambda x, _: x["hijacked"],
         prefilter=("hijacked",),
         observed=("client_changes_1h", "changes in 1 h"),
@@ -119,11 +120,12 @@ CLIENT: Final[tuple[Detection, ...]] = (
     Detection(
         id="impossible_travel",
         text="Two places of this principal are too far apart for the time between them.",
-        user_text="Your account was used from two distant places at once, so this session was ended.",
+        user_text="Please confirm it is you: your account was used from two distant places at once.",
         severity="HIGH",
         weight=6.0,
         hold_s=3600.0,
-        cleared_by_step_up=False,
+        cleared_by_step_up=True,
+        cleared_for_s=3600.0,
         holds=_travelled,
         prefilter=(either("speed_kmh", "answered"),),
         limits={"kmh": 1000.0},
@@ -134,7 +136,7 @@ CLIENT: Final[tuple[Detection, ...]] = (
         needs=event_fields("auth-events", "latitude", "longitude")
         + event_fields("api-calls", "latitude", "longitude", "network_type"),
         known_false_positives="a VPN that is not labelled as one, an error in the geolocation database",
-        clearing="Clears an hour after the last such jump, or when an analyst reports a false positive.",
+        clearing="Clears by a step-up, which lasts an hour, or an hour after the last such jump.",
     ),
     Detection(
         id="api_key_off_place",

@@ -58,6 +58,9 @@ class Detection:
         cleared_by_step_up: whether a step-up clears it.
         cleared_for_s: for how many seconds a step-up keeps it cleared even if it stops and starts to hold again;
             0 where each start is a new incident, as with each unknown network.
+        is_fact: whether it observes what happened, not how unusual it is: an attested root, a token used twice, an
+            analyst's word. Facts alone may end a session; anything else asks the person first, and of a machine it is
+            reported for approval.
         suppressible: whether a verdict of *false positive* suppresses it; a fact, unlike a guess, is never suppressed.
         rests_on_silence: whether it rests on telemetry that did *not* arrive.
         fleet_may_follow: whether many devices at once make it a rollout, so that no step-up is requested on this
@@ -96,6 +99,7 @@ class Detection:
     known_false_positives: str
     clearing: str
     cleared_for_s: float = 0.0
+    is_fact: bool = False
     suppressible: bool = True
     rests_on_silence: bool = False
     fleet_may_follow: bool = False

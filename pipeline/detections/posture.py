@@ -57,6 +57,7 @@ POSTURE: Final[tuple[Detection, ...]] = (
         weight=6.0,
         hold_s=0.0,
         cleared_by_step_up=False,
+        is_fact=True,
         holds=lambda x, _: x["bound"] & (x["attestation"] == ATTESTATION["failed"]),
         prefilter=("bound", "attestation"),
         observed=("attestation_age_m", "minutes since the attestation"),

@@ -39,7 +39,7 @@ SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.
 ANY: Final[tuple[str, ...]] = ()
 """Marks a label whose values are not known beforehand."""
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
-ACTIONS: Final = ("allow", "step_up", "revoke")
+ACTIONS: Final = ("allow", "step_up", "hold_for_approval", "revoke")
 VERDICTS: Final = ("true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised")
 REVOCATION: Final = ("sent", "held", "resent", "unconfirmed", "acknowledged", "failed")
 

@@ -8,14 +8,63 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
+from tests.support.decision_session import ASKED, CHALLENGED, QUIET, REVOKED, brief, new_session
+from tests.support.samples import UNASKED
 
 
 @pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if rule.holds], ids=lambda rule: rule.id)
 def test_each_detection_alone_has_the_effect_of_its_severity(rule: Any) -> None:
-    expected = {"HIGH": REVOKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
+    high = REVOKED if rule.is_fact else ASKED
 
-    assert brief(new_session().see(0, rule.id)) == expected
+    assert brief(new_session().see(0, rule.id)) == {"HIGH": high, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
+
+
+@pytest.mark.parametrize("kind", ["service", "api_key", "agent"])
+@pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if rule.severity == "HIGH"], ids=lambda rule: rule.id)
+def test_a_machine_is_ended_by_facts_and_anything_else_waits_for_approval(rule: Any, kind: str) -> None:
+    decision = new_session(kind=kind).see(0, rule.id)
+
+    assert brief(decision) == (REVOKED if rule.is_fact else ("HIGH", "hold_for_approval", False, False))
+    assert decision.is_reported
+
+
+def test_suspicions_end_no_session_however_many_they_are() -> None:
+    guesses = [rule.id for rule in DETECTIONS if not rule.is_fact]
+
+    assert brief(new_session().see(0, *guesses, band=3)) == ASKED
+    assert brief(new_session(kind="service").see(0, *guesses, band=3)) == ("HIGH", "hold_for_approval", False, False)
+
+
+def test_a_suspicion_takes_nothing_from_a_fact() -> None:
+    assert brief(new_session(kind="service").see(0, "mass_read", "device_rooted")) == REVOKED
+
+
+def test_a_fact_that_does_not_reach_high_alone_ends_nothing_with_the_help_of_suspicions() -> None:
+    weak = "[detections.device_rooted]\nweight = 3.0"
+
+    assert brief(new_session(weak).see(0, "device_rooted", "mass_read")) == ASKED
+
+
+def test_a_fact_that_is_suppressed_ends_nothing() -> None:
+    text = """
+[[suppressions]]
+detections = ["token_replayed"]
+owner = "soc"
+reason = "a shared token"
+expires_at = 50_000
+"""
+    assert brief(new_session(text).see(0, "token_replayed", "mass_read")) == ASKED
+
+
+def test_a_policy_may_end_sessions_on_suspicion() -> None:
+    assert brief(new_session(UNASKED, kind="service").see(0, "mass_read")) == REVOKED
+
+
+def test_a_policy_of_a_former_version_asks_about_suspicions() -> None:
+    former = '[human]\nmedium = "step_up"\nhigh = "revoke"\n[service]\nmedium = "allow"\nhigh = "revoke"\n'
+
+    assert brief(new_session(former).see(0, "mass_read")) == ASKED
+    assert brief(new_session(former, kind="service").see(0, "mass_read"))[1] == "hold_for_approval"
 
 
 def test_no_evidence_is_no_risk_and_is_not_reported() -> None:

@@ -35,7 +35,7 @@ def test_a_session_that_cannot_be_stepped_up_gets_no_command_while_it_is_held(ki
     assert session.guard is not None
     session.guard.admit("acme", 0)
 
-    assert brief(session.see(1, "mass_read")) == ("HIGH", "allow", False, False)
+    assert brief(session.see(1, "device_rooted")) == ("HIGH", "allow", False, False)
 
 
 def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:

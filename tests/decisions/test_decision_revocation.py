@@ -31,7 +31,9 @@ def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks:
         at += step
         session.see(at, id_=f"x-{at}-{extra}")
 
-    assert session.see(at + 1, "mass_read", id_=f"y-{extra}").revocation_id == stable_id("acme", "s-1", 0, "mass_read")
+    assert session.see(at + 1, "device_rooted", id_=f"y-{extra}").revocation_id == stable_id(
+        "acme", "s-1", 0, "device_rooted"
+    )
 
 
 def test_the_largest_contribution_is_the_cause() -> None:
@@ -50,12 +52,12 @@ def test_a_sign_in_that_clears_nothing_changes_no_id() -> None:
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
-        new_session(subject=WHO._replace(**other)).see(0, "mass_read").revocation_id
+        new_session(subject=WHO._replace(**other)).see(0, "device_rooted").revocation_id
         for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
     later = new_session()
     later.risk_state.epoch = 1
-    ids.add(later.see(0, "mass_read").revocation_id)
+    ids.add(later.see(0, "device_rooted").revocation_id)
 
     assert len(ids) == 4
 

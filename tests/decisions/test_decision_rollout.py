@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
+from tests.support.samples import UNASKED
 
 
 def test_no_step_up_is_requested_before_the_fleet_had_time_to_follow() -> None:
@@ -44,7 +45,7 @@ def test_other_evidence_does_not_wait_for_the_fleet() -> None:
 
 
 def test_no_session_is_revoked_before_the_fleet_had_time_to_follow() -> None:
-    agent, person = new_session(kind="agent"), new_session()
+    agent, person = new_session(UNASKED, kind="agent"), new_session(UNASKED)
     held = "posture_downgraded", "agent_for_risky_user"
 
     looks = [agent.see(at, *held) for at in (0, 299, 300)]

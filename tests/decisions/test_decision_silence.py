@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.decision_session import QUIET, REVOKED, brief, new_session
+from tests.support.decision_session import ASKED, QUIET, REVOKED, brief, new_session
+from tests.support.samples import UNASKED
 
 # --- one device -------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ def test_when_telemetry_returns_no_session_is_revoked_for_a_step_up_missed_meanw
 
 
 def test_unverified_silence_leads_to_a_step_up_before_a_revocation() -> None:
-    session = new_session(silence_unverified=True)
+    session = new_session(UNASKED, silence_unverified=True)
 
     asked = session.see(0, "telemetry_silent_while_active")
     missed = session.see(301, "telemetry_silent_while_active")
@@ -90,7 +91,7 @@ def test_unverified_silence_leads_to_a_step_up_before_a_revocation() -> None:
 
 
 def test_unverified_silence_leads_to_a_revocation_once_another_device_sends_telemetry() -> None:
-    session = new_session(silence_unverified=True)
+    session = new_session(UNASKED, silence_unverified=True)
     session.see(0, "telemetry_silent_while_active")
     look_again = session.wake()
     session.silence_unverified = False
@@ -111,16 +112,18 @@ def test_a_step_up_clears_unverified_silence_for_a_while() -> None:
     assert brief(again) == ("HIGH", "step_up", False, True)
 
 
-def test_a_step_up_clears_no_silence_if_other_devices_send_telemetry() -> None:
-    session = new_session()
-    session.see(0, "telemetry_silent_while_idle")
-    session.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
+@pytest.mark.parametrize("first", ["telemetry_silent_while_active", "telemetry_silent_while_idle"])
+def test_a_step_up_clears_silence_for_half_an_hour_even_if_other_devices_send_telemetry(first: str) -> None:
+    session = new_session("[detections.telemetry_silent_while_idle]\nweight = 4.0")
+    session.see(0, first)
+    session.see(20, first, action="step_up_passed", strong_age_s=0)
 
-    assert brief(session.see(60, "telemetry_silent_while_active")) == REVOKED
+    assert session.see(90, "telemetry_silent_while_active").action == "allow"
+    assert brief(session.see(1821, "telemetry_silent_while_active")) == ASKED
 
 
 def test_an_agent_cannot_step_up_and_a_policy_need_not_request_it() -> None:
-    agent, strict = new_session(kind="agent"), new_session("[guard]\nstep_up_if_unverified = false")
+    agent, strict = new_session(UNASKED, kind="agent"), new_session(f"{UNASKED}[guard]\nstep_up_if_unverified = false")
     agent.silence_unverified = strict.silence_unverified = True
 
     decided = [session.see(0, "telemetry_silent_while_active") for session in (agent, strict)]

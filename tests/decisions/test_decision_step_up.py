@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
+from tests.support.decision_session import ASKED, CHALLENGED, QUIET, REVOKED, brief, new_session
 
 
 def test_a_step_up_is_requested_once() -> None:
@@ -82,7 +82,7 @@ def test_evidence_that_comes_and_goes_leads_to_one_step_up_in_the_time_it_stays_
 
     assert [brief(decision) for decision in again] == [QUIET] * len(again)
     assert wakes == 20 + rule.cleared_for_s
-    assert brief(later) == CHALLENGED
+    assert brief(later) == {"HIGH": ASKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
 
 
 def test_only_detections_that_held_stay_cleared_for_a_while() -> None:
@@ -96,6 +96,25 @@ def test_only_detections_that_held_stay_cleared_for_a_while() -> None:
 def test_only_detections_that_a_step_up_clears_can_stay_cleared() -> None:
     assert ANSWERED_FOR_A_WHILE
     assert all(rule.cleared_by_step_up for rule in ANSWERED_FOR_A_WHILE)
+
+
+def test_a_step_up_clears_every_suspicion_that_leads_to_one() -> None:
+    of_people = [rule for rule in DETECTIONS if not rule.is_fact and rule.severity != "LOW" and rule.id not in MACHINES]
+
+    assert [rule.id for rule in of_people if not rule.cleared_by_step_up] == []
+
+
+MACHINES = {
+    "api_key_off_place",
+    "machine_on_handset",
+    "agent_tool_burst",
+    "agent_denied_tools",
+    "agent_insists",
+    "agent_for_risky_user",
+    "machine_probing",
+    "workload_credential_off_home",
+}
+"""Detections that only machines show, of which nobody can be asked."""
 
 
 def test_a_new_sign_in_clears_as_a_step_up_does() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pipeline.processing.messages import stable_id
 from tests.support.decision_session import QUIET, REVOKED, WHO, brief, new_session
+from tests.support.samples import UNASKED
 
-SUPPRESSED = """
+SUPPRESSED = f"""{UNASKED}
 [[suppressions]]
 detections = ["mass_read"]
 owner = "soc"

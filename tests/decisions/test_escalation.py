@@ -11,7 +11,7 @@ from pipeline.processing.observer import Work
 from schemas.topics import REVOCATION_ACKS, SESSION_FINDINGS, SESSION_REVOCATIONS, SESSION_RISK
 from tests.support.event_streams import BUSY
 from tests.support.run_processors import Desk, Event, by_key, record, replayed
-from tests.support.samples import T0, ack, auth, call, feedback
+from tests.support.samples import T0, UNASKED, ack, auth, call, feedback
 
 CRITICAL = 5
 PATIENT = BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 1000")
@@ -95,7 +95,7 @@ def test_the_finding_of_the_session_becomes_critical_and_stays_so() -> None:
 
 
 def test_a_closed_finding_is_opened_again() -> None:
-    desk = Desk(BUSY)
+    desk = Desk(f"{UNASKED}{BUSY}")
     desk.each(auth(0), *(call(1 + n, records=60, sensitivity="restricted") for n in range(2)))
     assert len(desk.revoked("s-1")) == 1
     case = desk.scorer.risk_states[desk.scorer.table.find("default", "s-1")]

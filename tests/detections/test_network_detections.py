@@ -172,13 +172,14 @@ def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
     return asked, ended
 
 
-def test_every_session_opened_by_the_spray_is_revoked_and_no_other() -> None:
+def test_every_session_opened_by_the_spray_is_asked_for_a_factor_and_no_other() -> None:
     events = [*tries(20, **VPS), auth(0, **VPS), auth(1, session_id="s-2", principal_id="bob", **VPS)]
     events += [auth(2, session_id="s-3", principal_id="cy", **HOME)]
 
     outputs = replayed(events)
 
-    assert [event["session_id"] for event in of(outputs, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
+    assert [event["session_id"] for event in of(outputs, SESSION_CHALLENGES)] == ["s-1", "s-2"]
+    assert of(outputs, SESSION_REVOCATIONS) == []
 
 
 def test_the_reason_shows_how_many_others_there_were() -> None:
@@ -190,11 +191,14 @@ def test_the_reason_shows_how_many_others_there_were() -> None:
     ]
 
 
-def test_a_phished_session_is_challenged_and_revoked_when_another_client_uses_it() -> None:
+def test_a_phished_session_is_at_risk_and_more_so_when_another_client_uses_it() -> None:
     phished = [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS)]
 
-    assert commands([*phished, *used(by=VPS)]) == (1, 0)
-    assert commands([*phished, *used(by={**VPS, **CURL})]) == (1, 1)
+    by_the_same, by_another = [*phished, *used(by=VPS)], [*phished, *used(by={**VPS, **CURL})]
+
+    assert [commands(events) for events in (by_the_same, by_another)] == [(1, 0), (1, 0)]
+    levels = [of(replayed(events), SESSION_RISK, "s-1")[-1]["level"] for events in (by_the_same, by_another)]
+    assert levels == ["MEDIUM", "HIGH"]
 
 
 @pytest.mark.parametrize("place", [VPN, VPS])
@@ -214,5 +218,8 @@ def test_a_vpn_that_is_left_again_does_not_count() -> None:
     assert [reason["detection"] for reason in last["reasons"]] == []
 
 
-def test_a_session_that_moves_into_tor_is_revoked() -> None:
-    assert commands([*thrice(HOME), *moved(HOME, TOR)]) == (0, 1)
+def test_a_session_that_moves_into_tor_is_at_high_risk_and_asked_for_a_factor() -> None:
+    events = [*thrice(HOME), *moved(HOME, TOR)]
+
+    assert commands(events) == (1, 0)
+    assert of(replayed(events), SESSION_RISK, "s-1")[-1]["level"] == "HIGH"

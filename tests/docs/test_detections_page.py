@@ -72,6 +72,7 @@ def test_a_program_reads_the_same() -> None:
         "weight": fitted()["detections"]["mfa_fatigue"]["weight"],
         "alone": {"level": "HIGH", "score": detections_page.alone(DETECTIONS[BIT["mfa_fatigue"]])[1]},
         "counts_for": "while it holds, and 60 minutes longer",
+        "is_fact": True,
         "asks": "",
         "cleared_by_step_up": False,
         "clearing": DETECTIONS[BIT["mfa_fatigue"]].clearing,

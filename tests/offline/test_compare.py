@@ -28,6 +28,7 @@ from tests.offline.test_training import data, json_of, life, model, run, truths
 from tests.support.exports import exported, vector
 from tests.support.histories import CAFE, HOME, earlier, moved
 from tests.support.role_samples import sample_roles
+from tests.support.samples import UNASKED
 
 __all__ = ["data", "model"]  # fixtures
 
@@ -212,7 +213,7 @@ def moved_abroad(folder: Path) -> Path:
 
 def test_on_a_recording_both_models_decide_and_the_decisive_detections_are_listed(tmp_path: Path) -> None:
     recording = moved_abroad(tmp_path / "recording")
-    policy = parse_policy("[detections.network_changed]\nweight = 4.5")
+    policy = parse_policy(f"{UNASKED}[detections.network_changed]\nweight = 4.5")
     calm, odd = (results_on(recording, (Calls(more), None), policy, load_settings()) for more in (-1_000, 1_000))
 
     found = compare_results(calm, odd, Truths())

@@ -13,9 +13,9 @@ from pipeline.cli import main
 from pipeline.offline.replay.diff import Change, Command, Difference, differences, read_output, summary
 from pipeline.offline.replay.recording import RecordingError, write
 from schemas.topics import API_CALLS, AUTH_EVENTS, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
-from tests.support.samples import T0, auth, call
+from tests.support.samples import T0, UNASKED, auth, call
 
-_LEVELS = "[levels]\nmedium_raise = 40\nmedium_clear = 25\nhigh_raise = 80\nhigh_clear = 60\n"
+_LEVELS = f"{UNASKED}[levels]\nmedium_raise = 40\nmedium_clear = 25\nhigh_raise = 80\nhigh_clear = 60\n"
 _READING = f"prior = -4.0\nanomaly_weights = [0.0, 0.0, 0.0]\n{_LEVELS}[detections.mass_read]\nweight = "
 DETECTIONS_ALONE = f"{_READING}6.0"
 CALM = f"{_READING}4.0"

@@ -160,7 +160,7 @@ def test_a_story_is_read_as_it_is_written(tmp_path: Path) -> None:
         (
             'action = "revoke"',
             'action = "kill"',
-            "expect.s, action: 'kill' is not one of allow, step_up, revoke",
+            "expect.s, action: 'kill' is not one of allow, step_up, hold_for_approval, revoke",
         ),
         ("device_rooted", "device_routed", "expect.s, because: 'device_routed' is not one of device_rooted"),
         ("[who.ana]", "[[who.ana]]", "who: write it as tables, [who.NAME]"),

@@ -158,7 +158,7 @@ def test_the_highest_level_counts_and_the_strongest_command_and_only_reasons_tha
     endings = Endings()
     for level, reason, weight in (("MEDIUM", "a", 4.0), ("HIGH", "b", 6.0), ("LOW", "c", 0.0)):
         reasons = [{"detection": reason, "contribution": weight}]
-        endings.take("session-risk", encode({"session_id": "s", "level": level, "reasons": reasons}))
+        endings.take("session-risk", encode({"session_id": "s", "level": level, "action": "allow", "reasons": reasons}))
     endings.take("session-revocations", encode({"session_id": "s", "revocation_id": "r"}))
     endings.take("session-challenges", encode({"session_id": "s", "challenge_id": "c"}))
     endings.take("session-features", b"{}")
@@ -166,3 +166,13 @@ def test_the_highest_level_counts_and_the_strongest_command_and_only_reasons_tha
     assert endings.of("s") == Ending("HIGH", "revoke", {"a", "b"}, "LOW")
     assert (str(endings.of("s")), str(endings.of("t"))) == ("HIGH revoke, then LOW (a, b)", "left alone")
     assert endings.revocation_ids == {"r"}
+
+
+def test_what_waits_for_approval_is_the_ending_of_a_session_that_got_no_command() -> None:
+    endings = Endings()
+    for session_id, action in (("k", "hold_for_approval"), ("k", "allow"), ("s", "hold_for_approval")):
+        record = {"session_id": session_id, "level": "HIGH", "action": action, "reasons": []}
+        endings.take("session-risk", encode(record))
+    endings.take("session-revocations", encode({"session_id": "s", "revocation_id": "r"}))
+
+    assert [endings.of(name).action for name in "ks"] == ["hold_for_approval", "revoke"]

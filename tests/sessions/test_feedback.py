@@ -10,7 +10,7 @@ import pytest
 from pipeline.detections import DETECTIONS
 from schemas import topics
 from tests.support.run_processors import Desk, Event, SentMessage, by_key, found, of, replayed
-from tests.support.samples import T0, auth, call, context, feedback
+from tests.support.samples import T0, UNASKED, auth, call, context, feedback
 
 READING: dict[str, Any] = {"records": 6_000, "sensitivity": "restricted"}
 MANY: dict[str, Any] = {"operation": "GET /customers", **READING}
@@ -30,13 +30,13 @@ def revoked(output: list[SentMessage]) -> set[str]:
 
 
 def test_many_records_end_a_session_where_nobody_said_otherwise() -> None:
-    outputs = replayed([*reader("s-1", 0), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), *reader("s-2", 600)], UNASKED)
 
     assert revoked(outputs) == {"s-1", "s-2"}
 
 
 def test_after_a_false_positive_the_revocation_stands_and_later_sessions_are_not_hit_again() -> None:
-    outputs = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)], UNASKED)
 
     assert revoked(outputs) == {"s-1"}
     last = of(outputs, topics.SESSION_RISK, "s-2")[-1]
@@ -46,13 +46,13 @@ def test_after_a_false_positive_the_revocation_stands_and_later_sessions_are_not
 
 def test_a_false_positive_also_reaches_sessions_that_live_already() -> None:
     second = [auth(1, session_id="s-2"), call(400, session_id="s-2", **MANY)]
-    outputs = replayed([*reader("s-1", 0), *second, feedback(300)])
+    outputs = replayed([*reader("s-1", 0), *second, feedback(300)], UNASKED)
 
     assert revoked(outputs) == {"s-1"}
 
 
 def test_a_false_positive_of_one_person_is_nothing_to_another() -> None:
-    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")], UNASKED)
 
     assert revoked(outputs) == {"s-1", "s-2"}
 
@@ -64,7 +64,7 @@ def test_another_cause_of_the_same_person_still_counts() -> None:
         call(601, **theirs),
         call(602, **theirs | {"asn": 2, "user_agent": "curl"}),
     ]
-    outputs = replayed([*reader("s-1", 0), feedback(300), *stolen])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *stolen], UNASKED)
 
     assert "token_replayed" in found(outputs, "s-2")
 
@@ -73,15 +73,15 @@ def test_what_is_muted_counts_again_when_it_expires() -> None:
     expires_at = T0 + 1_000_000
     events = [*reader("s-1", 0), feedback(300, expires_at=expires_at)]
 
-    within = replayed([*events, *reader("s-2", 800)])
-    after = replayed([*events, *reader("s-2", 1_001)])
+    within = replayed([*events, *reader("s-2", 800)], UNASKED)
+    after = replayed([*events, *reader("s-2", 1_001)], UNASKED)
 
     assert revoked(within) == {"s-1"}
     assert revoked(after) == {"s-1", "s-2"}
 
 
 def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
-    policy = "[detections.mass_read.limits]\nrecords = 100\n[times]\nsuppression_s = 500\nidle_s = 90000"
+    policy = f"{UNASKED}[detections.mass_read.limits]\nrecords = 100\n[times]\nsuppression_s = 500\nidle_s = 90000"
     going_on = [call(at, session_id="s-2", **MANY) for at in (620, 700, 780, 810)]
     outputs = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
 
@@ -96,7 +96,7 @@ def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
         *(context(1 + at, source="feedback", muted={"mass_read": T0 + at * 9_000}) for at in (1, 2)),
     ]
     calls = [call(4 + at, **MANY) for at in range(20)]
-    whole, single = Desk(), Desk()
+    whole, single = Desk(UNASKED), Desk(UNASKED)
     whole.play(events[0])
     whole.play(*events[1:])
     whole.play(*calls)
@@ -111,7 +111,7 @@ def _output(message: Any) -> SentMessage:
 
 
 def test_a_restarted_worker_remembers_what_is_muted() -> None:
-    desk = Desk()
+    desk = Desk(UNASKED)
     desk.each(auth(0), context(1, source="feedback", muted={"mass_read": T0 + 900_000}))
 
     other = desk.restarted()
@@ -126,18 +126,18 @@ def test_a_restarted_worker_remembers_what_is_muted() -> None:
 
 @pytest.mark.parametrize("verdict", ["true_positive", "benign_true_positive", "unsure"])
 def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
-    outputs = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)], UNASKED)
     assert revoked(outputs) == {"s-1", "s-2"}
     assert of(outputs, topics.SUPPRESSIONS) == []
 
-    desk = Desk()
+    desk = Desk(UNASKED)
     desk.each(auth(0), feedback(1, verdict=verdict))
     assert desk.counts["feedback", verdict] == 1
 
 
 def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once() -> None:
     child = auth(5, session_id="s-2", parent_session_id="s-1")
-    outputs = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
+    outputs = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")], UNASKED)
 
     commands = {event["session_id"]: event for event in of(outputs, topics.SESSION_REVOCATIONS)}
     assert {name: event["detections"] for name, event in commands.items()} == {
@@ -148,7 +148,7 @@ def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once
 
 
 def test_a_compromise_is_believed_though_a_false_positive_was_said_before() -> None:
-    outputs = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
+    outputs = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")], UNASKED)
 
     assert revoked(outputs) == {"s-1"}
 
@@ -157,7 +157,7 @@ def test_a_compromise_is_believed_though_a_false_positive_was_said_before() -> N
 
 
 def test_the_principal_cannot_mute_what_speaks_against_their_own_session() -> None:
-    outputs = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)], UNASKED)
 
     assert revoked(outputs) == {"s-1", "s-2"}
     (refused,) = of(outputs, topics.SUPPRESSIONS)
@@ -167,7 +167,7 @@ def test_the_principal_cannot_mute_what_speaks_against_their_own_session() -> No
 
 def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> None:
     for reporter, missed in (("ana", True), ("soc", False)):
-        desk = Desk()
+        desk = Desk(UNASKED)
         desk.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
         assert len(desk.output(topics.SESSION_CHALLENGES)) == 1
         desk.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
@@ -176,7 +176,7 @@ def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> No
 
 
 def test_the_policy_says_whose_verdicts_mute() -> None:
-    policy = '[feedback]\nsuppressor_prefixes = ["soc-", "lead-"]'
+    policy = f'{UNASKED}[feedback]\nsuppressor_prefixes = ["soc-", "lead-"]'
     for reporter, hit in (("soc-7", {"s-1"}), ("helpdesk-1", {"s-1", "s-2"})):
         events = [*reader("s-1", 0), feedback(300, reported_by=reporter), *reader("s-2", 600)]
 
@@ -184,7 +184,7 @@ def test_the_policy_says_whose_verdicts_mute() -> None:
 
 
 def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
-    desk = Desk()
+    desk = Desk(UNASKED)
     desk.each(auth(0, device_id="phone-1"), context(1, rooted=True, device_id="phone-1"))
     desk.play(feedback(2))
 
@@ -214,7 +214,7 @@ def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
 
 
 def test_a_detection_nobody_knows_is_not_muted() -> None:
-    desk = Desk()
+    desk = Desk(UNASKED)
     desk.each(auth(0), feedback(5, detections=["no_such_thing"]))
 
     assert desk.output(topics.SUPPRESSIONS) == []
@@ -225,7 +225,7 @@ def test_a_detection_nobody_knows_is_not_muted() -> None:
 
 def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None:
     events = [*reader("s-1", 0), feedback(300, note="the yearly export", decision_id="d-1")]
-    outputs = replayed([*events, call(90_000, session_id="s-9")])
+    outputs = replayed([*events, call(90_000, session_id="s-9")], UNASKED)
 
     created, expired = of(outputs, topics.SUPPRESSIONS)
     assert created == {
@@ -246,7 +246,7 @@ def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None
 
 
 def test_what_hid_something_stands_in_the_decision_it_changed() -> None:
-    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
+    outputs = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)], UNASKED)
 
     (hidden,) = [event for event in of(outputs, topics.SESSION_RISK, "s-2") if event.get("suppressed")]
     assert [(item["detection"], item["contribution"]) for item in hidden["reasons"]] == [("mass_read", 0.0)]

@@ -12,7 +12,7 @@ from pipeline.sessions.state_store import row_key
 from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, STREAMS
 from tests.support.run_processors import Desk, Event, SentMessage, by_key, chunks, read, record, topic_of
-from tests.support.samples import auth, call
+from tests.support.samples import UNASKED, auth, call
 from tests.support.session_processor import OBSERVING, desk
 
 
@@ -42,7 +42,7 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said_or_kept(
 def test_a_sign_in_that_answers_nothing_changes_no_id_in_one_chunk_or_in_two() -> None:
     first, proof = auth(0, action="token_exchanged", parent_session_id="p"), auth(1, action="sign_in")
     read_much = call(2, records=200, sensitivity="restricted")
-    this_desk, other = desk(), desk()
+    this_desk, other = desk(f"{UNASKED}{BUSY}"), desk(f"{UNASKED}{BUSY}")
 
     this_desk.play(first, proof)
     other.each(first, proof)

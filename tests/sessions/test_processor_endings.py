@@ -9,7 +9,7 @@ from pipeline.sessions.state_store import row_key
 from schemas import topics
 from tests.support.event_streams import BUSY
 from tests.support.run_processors import Desk, Event
-from tests.support.samples import ack, auth, call, context, feedback
+from tests.support.samples import UNASKED, ack, auth, call, context, feedback
 from tests.support.session_processor import OBSERVING, desk, fallen, others
 
 
@@ -61,7 +61,7 @@ def test_who_is_forgotten_without_a_word_is_said_to_have_ended_once() -> None:
 
 @pytest.mark.parametrize("end", ["sign_out", "revoke", "idle"])
 def test_a_finding_is_closed_when_its_session_is_over(end: str) -> None:
-    this_desk = desk(OBSERVING if end == "idle" else BUSY)
+    this_desk = desk(OBSERVING if end == "idle" else f"{UNASKED}{BUSY}")
     this_desk.each(
         auth(0), call(1, records=60, sensitivity="restricted"), call(2, records=60, sensitivity="restricted")
     )
@@ -80,7 +80,7 @@ def test_a_finding_is_closed_when_its_session_is_over(end: str) -> None:
 
 
 def test_a_session_that_goes_on_after_its_sign_out_is_judged_again() -> None:
-    this_desk = desk()
+    this_desk = desk(f"{UNASKED}{BUSY}")
     this_desk.each(auth(0), auth(5, action="sign_out"), call(30), call(31, records=200, sensitivity="restricted"))
 
     assert len(this_desk.revoked("s-1")) == 1

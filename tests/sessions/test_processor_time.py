@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas import topics
 from tests.support.event_streams import BUSY
 from tests.support.run_processors import NOW, Desk, found, of
-from tests.support.samples import T0, auth, call, context
+from tests.support.samples import T0, UNASKED, auth, call, context
 from tests.support.session_processor import OBSERVING, desk, others
 
 
@@ -40,7 +40,7 @@ def test_a_policy_is_exchanged_between_chunks() -> None:
     this_desk.each(auth(0), call(1, records=200, sensitivity="restricted"))
     assert this_desk.revoked() == []
 
-    this_desk.active.use_policy(Desk(BUSY).active.engine.policy)
+    this_desk.active.use_policy(Desk(f"{UNASKED}{BUSY}").active.engine.policy)
     this_desk.each(*others(2, 60))
 
     assert len(set(this_desk.revoked("s-1"))) == 1

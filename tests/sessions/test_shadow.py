@@ -132,7 +132,7 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
 
     (event,) = this_desk.output(topics.SESSION_SHADOW)
     assert (event["champion"]["level"], event["challenger"]["level"]) == ("HIGH", "MEDIUM")
-    assert len(this_desk.revoked()) == 1
+    assert len(this_desk.output(topics.SESSION_CHALLENGES)) == 1
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:

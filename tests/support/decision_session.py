@@ -88,4 +88,5 @@ def brief(decision: Decision) -> tuple[str, str, bool, bool]:
 
 QUIET = ("LOW", "allow", False, False)
 REVOKED = ("HIGH", "revoke", True, False)
+ASKED = ("HIGH", "step_up", False, True)
 CHALLENGED = ("MEDIUM", "step_up", False, True)

@@ -101,7 +101,7 @@ class SlowSession:
             "prefix": network_name(event["ip"], None),
             "ua": event["user_agent"],
             "family": client_family(event["user_agent"]),
-            "ja4": event["ja4"],
+            "ja4": None if (event["ja4"] or "").startswith("q") else event["ja4"],
             "token": event["token_id"],
             "key": event["key_thumbprint"],
             "device": event["device_id"],

@@ -71,3 +71,7 @@ def ack(at: float = 0.0, **members: Any) -> dict[str, Any]:
     """The enforcer's word that session s-1 is revoked, *at* seconds after :data:`T0`."""
     usual = {"session_id": "s-1", "revocation_id": "r-1", "outcome": "revoked"}
     return _full(RevocationAck, {**usual, "at": at, **members})
+
+
+UNASKED = "".join(f'[{kind}]\nhigh_on_suspicion = "revoke"\n' for kind in ("human", "service", "api_key", "agent"))
+"""Policy text: HIGH ends a session on suspicion, too, so that any detection of that severity shows what follows."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BeforeValidator, Field
 
 from models.updates.client import NEAR_CELLULAR_KM
+from pipeline.contexts.network_names import as_named_now
 from pipeline.contexts.principal.baseline import Baseline
 from pipeline.contexts.principal.device_networks import DeviceNetworks
 from pipeline.contexts.principal.factors import Factors
@@ -65,8 +66,13 @@ class Location(NamedTuple):
 
 
 def _all_attributes(stored: dict[str, Any]) -> dict[str, Any]:
-    """The stored values of the attributes that this version knows."""
-    return {name: stored.get(name, {}) for name in KNOWN_ATTRIBUTES}
+    """The stored values of the attributes that this version knows, networks by their present names."""
+    known = {name: stored.get(name, {}) for name in KNOWN_ATTRIBUTES}
+    return known | {"asn": _networks(known["asn"])}
+
+
+def _networks(stored: dict[str, Any]) -> dict[str, Any]:
+    return {as_named_now(name): value for name, value in stored.items()}
 
 
 @dataclass(slots=True)
@@ -105,7 +111,7 @@ class PrincipalState:
     suppressions: Suppressions = field(default_factory=dict)
     anonymisers: dict[str, str] = field(default_factory=dict)
     workload: str = ""
-    homes: dict[str, str] = field(default_factory=dict)
+    homes: Annotated[dict[str, str], BeforeValidator(_networks)] = field(default_factory=dict)
     revoked: Annotated[dict[str, dict[str, list[str]]], Field(alias="doubted")] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
     usage: Annotated[UsageHistory, Field(alias="uses")] = field(default_factory=UsageHistory)

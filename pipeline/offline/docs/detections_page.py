@@ -31,6 +31,13 @@ def alone(detection: Detection) -> tuple[Level, float]:
     return next_level("LOW", value, 0.0, _SHIPPED.levels), value
 
 
+ENDS: Final = {
+    True: "a fact: if it leads to HIGH, at once",
+    False: "a suspicion: after a person did not answer, or after an approval",
+}
+"""What a detection can do to a session, by whether it is a fact."""
+
+
 def snippet(detection: Detection) -> str:
     """The part of a policy file that configures the detection, with the default values."""
     lines = [f"[detections.{detection.id}]", "enabled = true", f"weight = {weight(detection)}"]
@@ -53,6 +60,7 @@ def entry(detection: Detection) -> dict[str, Any]:
         "weight": weight(detection),
         "alone": {"level": level, "score": value},
         "counts_for": _duration(detection.hold_s),
+        "is_fact": detection.is_fact,
         "asks": _asks(detection),
         "cleared_by_step_up": detection.cleared_by_step_up,
         "clearing": detection.clearing,
@@ -79,6 +87,7 @@ def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
     all_lines = [
         ("severity", f"{fields['severity']}, weight {fields['weight']:g}; {leads_to(fields)}"),
         ("counts", fields["counts_for"]),
+        ("ends a session", ENDS[fields["is_fact"]]),
         ("asks", fields["asks"]),
         ("cleared", fields["clearing"]),
         ("normal", fields["normal"]),
@@ -105,12 +114,13 @@ def markdown() -> str:
 
 
 def _overview() -> str:
-    head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
+    head = ("detection", "holds when", "alone leads to", "a fact", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
     rows = [
         (
             f"[`{detection.id}`](#{detection.id})",
             detection.text,
             "{} ({:g})".format(*alone(detection)),
+            "yes" if detection.is_fact else "no",
             "yes" if detection.cleared_by_step_up else "no",
             ", ".join(detection.attack),
         )

@@ -13,13 +13,13 @@ from pipeline.offline.scenarios.scenario import Expectation, Scenario
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 _LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
-_ACTIONS: Final = ("allow", "step_up", "revoke")
+_ACTIONS: Final = ("allow", "hold_for_approval", "step_up", "revoke")
 _COMMANDED: Final = {SESSION_CHALLENGES: "step_up", SESSION_REVOCATIONS: "revoke"}
 
 
 @dataclass(slots=True)
 class Ending:
-    """One session: its highest *level*, the strongest *action* commanded, all detections, its last level."""
+    """One session: its highest *level*, the strongest *action* commanded or held for approval, all detections, its last level."""
 
     level: str = "LOW"
     action: str = "allow"
@@ -56,6 +56,8 @@ class Endings:
         ending = self._sessions[decision["session_id"]]
         ending.level = max(ending.level, decision["level"], key=_LEVELS.index)
         ending.final_level = decision["level"]
+        if decision["action"] == "hold_for_approval":
+            ending.action = max(ending.action, decision["action"], key=_ACTIONS.index)
         ending.because |= {reason["detection"] for reason in decision["reasons"] if reason["contribution"] > 0}
 
     def of(self, session_id: str) -> Ending:
