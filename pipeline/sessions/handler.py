@@ -7,7 +7,6 @@ risk records and findings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -57,7 +56,8 @@ class SessionEventHandler:
 
     def _stamp(self, at: int) -> Stamp:
         """Time, model, policy and mode of a decision at *at*; in a replay the time is that of the event."""
-        return replace(self._now, now_ms=at) if self._event_clock else self._now
+        now = self._now
+        return Stamp(at, now.model, now.policy, now.mode) if self._event_clock else now
 
     def announce(self, index: int, flags: int) -> None:
         """Notify the principal and device contexts that a session starts, shows another client or changes a factor."""
@@ -304,15 +304,27 @@ class SessionEventHandler:
         folded = chunk.folded
         if folded.batch.kind is Kind.TICK:
             return
-        for index in np.flatnonzero((chunk.level > 0) | self._sampled()).tolist():
-            event_id = folded.batch.event_id(int(folded.seg.order[index]))
-            subject = Subject.unpack(self.slow_path.table.names[int(folded.seg.keys[folded.seg.of[index]])])
-            values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
-            role = int(folded.facts["role"][index]) if folded.batch.kind is Kind.CALL else UNCLEAR
+        chosen = np.flatnonzero((chunk.level > 0) | self._sampled())
+        if not chosen.size:
+            return
+        facts, seg = folded.facts, folded.seg
+        roles = facts["role"][chosen].tolist() if folded.batch.kind is Kind.CALL else [UNCLEAR] * chosen.size
+        columns = (
+            seg.order[chosen],
+            seg.keys[seg.of[chosen]],
+            folded.values[:, chosen].T,
+            chunk.level[chosen],
+            facts["kind"][chosen],
+            folded.at[chosen],
+        )
+        names = self.slow_path.table.names
+        for (place, row, values, level, kind, at), role in zip(
+            zip(*(column.tolist() for column in columns), strict=True), roles, strict=True
+        ):
             scored = {
-                "level": LEVELS[int(chunk.level[index])],
+                "level": LEVELS[level],
                 "role": None if role == UNCLEAR else role,
-                "values": values,
+                "values": dict(zip(FEATURE_NAMES, values, strict=True)),
             }
-            kind, at = KINDS[int(folded.facts["kind"][index])], int(folded.at[index])
-            self.out.send(outputs.features(subject, kind, event_id, at, scored, self._stamp(at)))
+            event_id, subject = folded.batch.event_id(place), Subject.unpack(names[row])
+            self.out.send(outputs.features(subject, KINDS[kind], event_id, at, scored, self._stamp(at)))
