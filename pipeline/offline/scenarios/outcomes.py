@@ -19,7 +19,7 @@ _COMMANDED: Final = {SESSION_CHALLENGES: "step_up", SESSION_REVOCATIONS: "revoke
 
 @dataclass(slots=True)
 class Ending:
-    """One session: its highest *level*, the strongest *action* commanded or held for approval, all detections, its last level."""
+    """One session: its highest *level*, the strongest *action* commanded or held, all detections, its last level."""
 
     level: str = "LOW"
     action: str = "allow"
