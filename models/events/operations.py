@@ -1,7 +1,7 @@
 """Tables of what operations do to trust, one table per class; names are route templates or ``service:Action``.
 
 The first three stages are the chain that an intruder follows: create a credential, widen a right, blind the audit
-(ATT&CK T1098.001, T1098.003, T1562.008). A class holds what the documentation of an interface states that an
+(ATT&CK T1098.001, T1098.003, T1685.002). A class holds what the documentation of an interface states that an
 action does (AWS: its Service Authorization Reference), not what one recording happened to use.
 """
 

@@ -22,7 +22,6 @@ from pipeline.detections.baseline import BASELINE
 from pipeline.detections.client import CLIENT
 from pipeline.detections.data_and_rights import USAGE
 from pipeline.detections.detection import (
-    ATTACK_VERSION,
     FOREVER,
     STEP_UP_MISSED,
     Bools,
@@ -36,6 +35,7 @@ from pipeline.detections.device import DEVICE
 from pipeline.detections.mask import WORD_BITS
 from pipeline.detections.network import NETWORK
 from pipeline.detections.posture import POSTURE
+from pipeline.detections.techniques import ATTACK_VERSION, TECHNIQUE, TECHNIQUES
 from pipeline.detections.verdicts import VERDICTS
 
 __all__ = [
@@ -48,6 +48,8 @@ __all__ = [
     "MASK_WORDS",
     "ORDER",
     "STEP_UP_MISSED",
+    "TECHNIQUE",
+    "TECHNIQUES",
     "Bools",
     "Detection",
     "Limits",

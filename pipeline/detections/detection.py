@@ -29,7 +29,6 @@ Severity = Literal["LOW", "MEDIUM", "HIGH"]
 Prefilter = str | tuple[str, int]
 """The name of a fact, or some bits of one."""
 
-ATTACK_VERSION: Final = "18.1"
 MAX_SURPRISE_PER_CALL: Final = 4.0
 """In nats; a call that the model never saw has twice as many."""
 MIN_MODELLED_CALLS: Final = 2.0
@@ -77,7 +76,8 @@ class Detection:
         usual_fact: which fact is the principal's usual value, in the unit of *observed*.
         role_usual_fact: which fact is the usual value of the session's role, where the detection compares with it.
         normal: what is expected, with ``{limit}`` names filled in.
-        attack: ATT&CK technique ids, of version :data:`ATTACK_VERSION`.
+        attack: ids of techniques of ATT&CK in :mod:`pipeline.detections.techniques`; records name them.
+        agent_threats: ids there of techniques of MITRE ATLAS and of risks of OWASP's list for agentic applications.
         references: sections of NIST CSF 2.0, NIST SP 800-207 or the OWASP NHI Top 10 (2025) that require it.
         needs: fields of events without which it cannot fire, as ``topic.field``.
         known_false_positives: honest behaviour that looks the same.
@@ -110,6 +110,7 @@ class Detection:
     limits: Limits = field(default_factory=dict)
     usual_fact: str = ""
     role_usual_fact: str = ""
+    agent_threats: tuple[str, ...] = ()
 
 
 def event_fields(topic: str, *names: str) -> tuple[str, ...]:

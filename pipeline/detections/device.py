@@ -134,7 +134,7 @@ DEVICE: Final[tuple[Detection, ...]] = (
         limits={"intervals": 3.0},
         observed=("telemetry_gap", "intervals"),
         normal="≤ {intervals:g} intervals",
-        attack=("T1629.003", "T1562.001"),
+        attack=("T1629.003", "T1685"),
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
         needs=event_fields("device-telemetry", "heartbeat_interval_ms")
         + ON_A_DEVICE
@@ -182,6 +182,7 @@ DEVICE: Final[tuple[Detection, ...]] = (
             "that never attested"
         ),
         attack=("T1645", "T1078.004"),
+        agent_threats=("ASI10",),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
         needs=event_fields("device-telemetry", "attestation", "attested_at")
         + ON_A_DEVICE

@@ -32,7 +32,7 @@ POSTURE: Final[tuple[Detection, ...]] = (
         signal="posture_downgraded",
         observed=("", "a posture fact got worse"),
         normal="as the session found it",
-        attack=("T1404", "T1629.003", "T1632.001", "T1562.001"),
+        attack=("T1404", "T1629.003", "T1632.001", "T1685"),
         references=_HEALTH_REFERENCES,
         needs=(
             event_fields(

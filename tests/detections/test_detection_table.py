@@ -16,7 +16,6 @@ from models.state.segments import segments
 from models.state.table import SessionTable
 from models.updates.fold import fold
 from pipeline.detections import (
-    ATTACK_VERSION,
     BIT,
     DETECTION_IDS,
     DETECTIONS,
@@ -48,14 +47,6 @@ def test_a_detection_is_described_in_sentences(rule: Detection) -> None:
     assert rule.known_false_positives
     assert rule.observed[1]
     assert re.fullmatch(r"[A-Z][^\n]*\.", rule.clearing)
-
-
-@pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
-def test_a_detection_names_techniques_of_one_attack_version(rule: Detection) -> None:
-    assert rule.attack
-    assert len(set(rule.attack)) == len(rule.attack)
-    assert [uid for uid in rule.attack if not re.fullmatch(r"T\d{4}(\.\d{3})?", uid)] == []
-    assert re.fullmatch(r"\d+\.\d+", ATTACK_VERSION)
 
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)

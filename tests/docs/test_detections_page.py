@@ -55,7 +55,15 @@ def test_one_detection_is_told_in_full(rule: Detection) -> None:
     assert done.exit_code == 0
     text = " ".join(done.stdout.split())
     assert text.startswith(f"{rule.id} {rule.text}")
-    parts = (*rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives)
+    parts = (
+        *rule.attack,
+        *rule.agent_threats,
+        *rule.needs,
+        *rule.references,
+        rule.user_text,
+        rule.clearing,
+        rule.known_false_positives,
+    )
     assert [part for part in parts if part not in text] == []
     assert done.stdout.endswith(detections_page.snippet(rule) + "\n")
 
@@ -76,7 +84,8 @@ def test_a_program_reads_the_same() -> None:
         "asks": "",
         "cleared_by_step_up": False,
         "clearing": DETECTIONS[BIT["mfa_fatigue"]].clearing,
-        "attack": {"version": "18.1", "techniques": ["T1621"]},
+        "attack": {"version": "20.0", "techniques": ["T1621"]},
+        "agent_threats": [],
         "references": ["NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"],
         "needs": ["auth-events.action"],
         "told_by": "",
@@ -86,6 +95,25 @@ def test_a_program_reads_the_same() -> None:
         "known_false_positives": "a person who is learning to use a new phone",
         "policy": detections_page.snippet(DETECTIONS[BIT["mfa_fatigue"]]),
     }
+
+
+def test_threats_to_agents_are_said_with_who_defines_them() -> None:
+    result = run("agent_for_risky_user", "--json")
+
+    assert json.loads(result.stdout)["agent_threats"] == [
+        {
+            "framework": "MITRE ATLAS",
+            "version": "2026.09",
+            "id": "AML.T0091.000",
+            "name": "Use Alternate Authentication Material: Application Access Token",
+        },
+        {
+            "framework": "OWASP Top 10 for Agentic Applications",
+            "version": "2026",
+            "id": "ASI03",
+            "name": "Identity and Privilege Abuse",
+        },
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from models.events.context_signals import SIGNAL_BIT, SIGNALS
 from pipeline.decisions.policy import read_policy
 from pipeline.decisions.risk import Level, next_level, score
-from pipeline.detections import ATTACK_VERSION, BIT, DETECTIONS, FOREVER, Detection
+from pipeline.detections import ATTACK_VERSION, BIT, DETECTIONS, FOREVER, TECHNIQUE, TECHNIQUES, Detection
 
 _SHIPPED: Final = read_policy(None)
 _WEIGHTS: Final = _SHIPPED.weights()
@@ -15,7 +16,8 @@ _LEARNING: Final = "It does not fire until the baseline of the principal is esta
 _HEAD: Final = f"""# The detections
 
 The detections that run on every session. Written by `make docs` from the tables in the modules beside this
-page; `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
+page; `session-risk detections` shows the same. A second table says which techniques and risks they name, and who
+defines these.
 A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight of each contributing detection.
 """
 
@@ -65,6 +67,7 @@ def entry(detection: Detection) -> dict[str, Any]:
         "cleared_by_step_up": detection.cleared_by_step_up,
         "clearing": detection.clearing,
         "attack": {"version": ATTACK_VERSION, "techniques": list(detection.attack)},
+        "agent_threats": [_threat(uid) for uid in detection.agent_threats],
         "references": list(detection.references),
         "needs": list(detection.needs),
         "told_by": _reported_by(detection),
@@ -98,6 +101,7 @@ def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
         ("false positives", fields["known_false_positives"]),
         ("the person reads", fields["user_text"]),
         (f"ATT&CK {fields['attack']['version']}", techniques),
+        ("threats to agents", ", ".join("{id} {name}".format(**threat) for threat in fields["agent_threats"])),
         ("required by", ", ".join(fields["references"])),
     ]
     return [(name, text) for name, text in all_lines if text]
@@ -110,7 +114,7 @@ def leads_to(fields: dict[str, Any]) -> str:
 
 def markdown() -> str:
     """The page of all detections: a table, then a section for each."""
-    return "\n".join([_HEAD, _overview(), *map(_section, entries())])
+    return "\n".join([_HEAD, _overview(), _techniques(), *map(_section, entries())])
 
 
 def _overview() -> str:
@@ -126,6 +130,42 @@ def _overview() -> str:
         )
         for detection in DETECTIONS
     ]
+    return _table(head, rows)
+
+
+def _techniques() -> str:
+    rows = [
+        (
+            technique.id,
+            technique.name,
+            ", ".join(technique.tactics),
+            f"{technique.framework.name} {technique.framework.version}",
+            ", ".join(
+                f"[`{detection.id}`](#{detection.id})" for detection in DETECTIONS if _names(detection, technique.id)
+            ),
+        )
+        for technique in TECHNIQUES
+    ]
+    head = ("technique or risk", "name", "tactics", "defined by", "named by")
+    return _table(head, rows)
+
+
+def _names(detection: Detection, uid: str) -> bool:
+    return uid in detection.attack or uid in detection.agent_threats
+
+
+def _threat(uid: str) -> dict[str, str]:
+    """A threat to agents in plain values: who defines it, which version, its identifier and name."""
+    technique = TECHNIQUE[uid]
+    return {
+        "framework": technique.framework.name,
+        "version": technique.framework.version,
+        "id": technique.id,
+        "name": technique.name,
+    }
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)) + "\n"
 
 
