@@ -2,8 +2,8 @@
 
 Sources: ATT&CK is MITRE's STIX objects (github.com/mitre/cti) and release notes. Of the tactic Defense Evasion
 version 19 made Stealth and Defense Impairment in Enterprise, not in Mobile, and gave Impair Defenses new identifiers.
-What version 19 retired, and what took its place, is from the release notes of 19; the objects of Enterprise were read in
-18.1 and, where there were changes, in 19.2. ATLAS is github.com/mitre-atlas/atlas-data, OWASP is genai.owasp.org.
+What version 19 retired, and what took its place, is from its release notes; the objects of Enterprise were read in 18.1
+and, where there were changes, in 19.2. ATLAS is github.com/mitre-atlas/atlas-data, OWASP is genai.owasp.org.
 """
 
 from __future__ import annotations
