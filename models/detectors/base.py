@@ -37,6 +37,11 @@ class Detector(Protocol):
         """``name@hash`` of what was learned; part of every decision."""
         ...
 
+    @property
+    def is_general(self) -> bool:
+        """Whether it was trained in many companies, so that calls it does not know are nothing special to it."""
+        ...
+
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         """How anomalous each vector is, ``(n,)`` in [0, 1); 1 is most anomalous.
 
@@ -59,6 +64,7 @@ class NoDetector:
     """The detector before any model was trained, and during training: nothing is anomalous."""
 
     id = "none"
+    is_general = False
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Zeros."""

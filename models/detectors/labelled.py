@@ -1,26 +1,36 @@
 """The second stage: a supervised model of the sessions that people labelled, on top of the anomaly score.
 
-It is a logistic regression on the first stage's surprise and the features. With one labelled vector in a hundred it
-finds more than any detector without labels; without labels there is no second stage.
+It is a regression on the first stage's surprise and the features: boosted trees (Friedman 2001) where many attacks are
+labelled, a logistic one where few are. With one labelled vector in a hundred it finds more than any detector without
+labels; without labels there is no second stage.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from models.detectors.calibration import calibrated, knots_of, surprise
 from models.detectors.distance import spread, standardised
+from models.detectors.trees import Trees, joined
 
 Floats = NDArray[np.float64]
 
 MIN_ATTACKED: Final = 5
 """Sessions that must be labelled as attacked: with fewer, the regression memorises single attacks."""
 MIN_HONEST: Final = 20
+MIN_BOOSTED: Final = 100
+"""Sessions that must be labelled as attacked for boosted trees: below, a logistic regression generalises better."""
+TREES: Final = 120
+LEAVES: Final = 12
+LEARNING_RATE: Final = 0.1
+MIN_LEAF_SHARE: Final = 0.0005
+"""Share of the labelled vectors' weight that a leaf needs: else it describes a single session."""
 REGULARISATION: Final = 0.1
 """Inverse strength of the L2 penalty: labels are few, so weights must be small."""
 CLIP: Final = 8.0
@@ -59,8 +69,8 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class SecondStage:
-    """A fitted regression, combined with the first stage's score.
+class LogisticStage:
+    """A fitted logistic regression, combined with the first stage's score.
 
     Attributes:
         centre: of each feature, ``(f,)``.
@@ -80,7 +90,7 @@ class SecondStage:
         return {"centre": self.centre, "scale": self.scale, "weights": self.weights, "knots": self.knots}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> SecondStage:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> LogisticStage:
         """The inverse of :attr:`arrays`."""
         return cls(arrays["centre"], arrays["scale"], arrays["weights"], arrays["knots"])
 
@@ -94,8 +104,48 @@ class SecondStage:
 
     def raw(self, seen: NDArray[np.float32], first: Floats) -> Floats:
         """The larger surprise of the two stages, ``(n,)``: labels cannot lower the score of what nobody labelled."""
-        second = calibrated(self.log_odds(seen, first), self.knots)
-        return np.maximum(surprise(first), surprise(second))
+        return np.maximum(surprise(first), surprise(calibrated(self.log_odds(seen, first), self.knots)))
+
+
+@dataclass(frozen=True)
+class BoostedStage:
+    """Fitted boosted trees.
+
+    Attributes:
+        trees: over the features and the first stage's surprise; a leaf's value is log-odds.
+    """
+
+    trees: Trees
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, by name; :meth:`from_arrays` is the inverse."""
+        return self.trees.arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> BoostedStage:
+        """The inverse of :attr:`arrays`."""
+        return cls(Trees.from_arrays(arrays))
+
+    def raw(self, seen: NDArray[np.float32], first: Floats) -> Floats:
+        """Log-odds of the trees, without intercept, ``(n,)``; *first* are the first stage's scores.
+
+        Unlike the logistic regression, trees of many attacks may lower what the first stage says: in a company that
+        the first stage does not know, everything is anomalous.
+        """
+        return self.trees.total(_with_surprise(seen, first))
+
+
+SecondStage = LogisticStage | BoostedStage
+
+
+def second_stage(arrays: dict[str, NDArray[Any]]) -> SecondStage:
+    """The second stage that has these arrays."""
+    return BoostedStage.from_arrays(arrays) if "nodes" in arrays else LogisticStage.from_arrays(arrays)
+
+
+def _with_surprise(seen: NDArray[np.float32], first: Floats) -> NDArray[np.float32]:
+    return np.column_stack([seen, surprise(first).astype(np.float32)])
 
 
 def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], normal_first: Floats) -> SecondStage:
@@ -111,6 +161,13 @@ def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], norma
         TooFewLabels: fewer labelled sessions than a regression needs.
     """
     labels.check()
+    if np.unique(labels.sessions[labels.attack]).size >= MIN_BOOSTED:
+        return _boosted(labels, first)
+    stage = _logistic(labels, first, normal)
+    return replace(stage, knots=knots_of(stage.log_odds(normal, normal_first)))
+
+
+def _logistic(labels: Labels, first: Floats, normal: NDArray[np.float32]) -> LogisticStage:
     centre, scale = spread(normal)
     spreads = np.clip(standardised(labels.seen, centre, scale), -CLIP, CLIP)
     values = np.vstack([spreads, surprise(first)]).T
@@ -118,8 +175,25 @@ def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], norma
     regression = LogisticRegression(C=REGULARISATION, max_iter=1_000).fit(values, labels.attack, weight)
     weights = regression.coef_[0].astype(np.float64)
     weights[-1] = max(weights[-1], 0.0)  # a higher anomaly score never lowers the log-odds
-    stage = SecondStage(centre, scale, weights, np.zeros(0))
-    return SecondStage(centre, scale, weights, knots_of(stage.log_odds(normal, normal_first)))
+    return LogisticStage(centre, scale, weights, np.zeros(0))
+
+
+def _boosted(labels: Labels, first: Floats) -> BoostedStage:
+    values = _with_surprise(labels.seen, first)
+    boosting = GradientBoostingClassifier(
+        n_estimators=TREES,
+        learning_rate=LEARNING_RATE,
+        max_leaf_nodes=LEAVES,
+        max_depth=None,
+        min_weight_fraction_leaf=MIN_LEAF_SHARE,
+        max_features=0.3,
+        subsample=0.5,
+        random_state=0,
+    )
+    boosting.fit(values, labels.attack, _balanced_weights(labels))
+    grown = [estimator.tree_ for estimator in boosting.estimators_[:, 0]]
+    pairs = [(tree.__getstate__()["nodes"], LEARNING_RATE * tree.value[:, 0, 0]) for tree in grown]
+    return BoostedStage(joined(pairs, values.shape[1]))
 
 
 def _balanced_weights(labels: Labels) -> Floats:

@@ -15,7 +15,7 @@ from models.detectors import explanation
 from models.detectors.base import BANDS, Moved
 from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of
 from models.detectors.explanation import NORMS
-from models.detectors.labelled import Labels, SecondStage, fit_second
+from models.detectors.labelled import BoostedStage, Labels, SecondStage, fit_second, second_stage
 from models.detectors.methods import METHODS, Arrays, Scorer, fitted
 from models.events.columns import KINDS
 from models.features.table import FEATURE_NAMES, as_seen_by_models
@@ -77,6 +77,11 @@ class Trained:
             for name, array in sorted(arrays.items()):
                 digest.update(f"{part}/{name}".encode() + array.tobytes())
         return f"{self.name}@{digest.hexdigest()}"
+
+    @property
+    def is_general(self) -> bool:
+        """Whether labelled attacks of many companies taught it (:class:`models.detectors.labelled.BoostedStage`)."""
+        return isinstance(self.second, BoostedStage)
 
     @property
     def thresholds(self) -> Floats:
@@ -190,7 +195,7 @@ def from_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
         scorer_of,
         arrays["knots"],
         arrays["norms"],
-        SecondStage.from_arrays(second) if second else None,
+        second_stage(second) if second else None,
         second["both_knots"] if second else None,
     )
     if detector.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):

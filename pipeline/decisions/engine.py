@@ -31,7 +31,10 @@ from pipeline.decisions.risk import LEVELS, Level, next_level, score
 from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
 from pipeline.detections import BIT, DETECTIONS, FACTS, STEP_UP_MISSED, Detection
 from pipeline.processing.messages import stable_id
+from pipeline.times import HOUR_MS
 
+ANOMALY_CLEARED_MS: Final = 4 * HOUR_MS
+"""For how long a step-up clears what the model finds: who proved a factor is not asked again for the same day's work."""
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 
@@ -126,8 +129,9 @@ class PolicyEngine:
             for detection in cleared
             if event.mask >> BIT[detection.id] & 1 and not detection.rests_on_silence  # which must end in time
         ]
-        if event.band:  # the anomaly is cleared until the model finds the session normal again
+        if event.band:  # the anomaly is cleared until the model finds the session normal again, and for a while
             state.held_at_step_up.append(ANOMALY)
+            state.cleared_until[ANOMALY] = event.at_ms + ANOMALY_CLEARED_MS
         if event.action == _STEP_UP:
             dwell_ms = int(self.policy.levels.dwell_s * 1000)
             state.level_since = min(state.level_since, event.at_ms - dwell_ms)
@@ -188,7 +192,8 @@ class PolicyEngine:
                 contributions.append(Contribution(detection_id, weight, episode, suppressed))
         if event.band:
             weight = self.policy.anomaly_weights[event.band - 1]
-            suppressed = f"{ANOMALY}: answered with a factor" if ANOMALY in state.held_at_step_up else ""
+            cleared = ANOMALY in state.held_at_step_up or ANOMALY in state.cleared_until
+            suppressed = f"{ANOMALY}: answered with a factor" if cleared else ""
             contributions.append(Contribution(ANOMALY, weight, suppressed=suppressed))
         if self._proved_since(contributions, event):
             contributions.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
@@ -353,7 +358,7 @@ class PolicyEngine:
                 for suppression in self.policy.suppressions
                 if detection_id in suppression.detections
             ]
-        times += [until for detection_id, until in state.cleared_until.items() if mask >> BIT[detection_id] & 1]
+        times += [until for name, until in state.cleared_until.items() if name in BIT and mask >> BIT[name] & 1]
         if state.level != LEVELS[0]:
             times.append(state.level_since + int(self.policy.levels.dwell_s * 1000))
             times.append(state.reported_at + int(self.policy.times.repeat_s * 1000))

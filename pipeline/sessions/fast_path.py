@@ -102,9 +102,12 @@ def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.floa
 def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
     """Anomaly bands, ``(n,)``; at most the first where the model does not know the newest call or most recent ones.
 
-    A model that was trained elsewhere scores all unknown calls as anomalous: that alone must not challenge anybody.
+    A model that was trained elsewhere scores all unknown calls as anomalous: that alone must not challenge anybody. One
+    that was trained in many companies does not.
     """
     band = detector.band(score)
+    if detector.is_general:
+        return band
     known = folded.facts["familiar"] & ~is_unmodelled(folded.facts)
     answer: NDArray[np.uint8] = np.where(known, band, np.minimum(band, 1)).astype(np.uint8)
     return answer

@@ -38,6 +38,7 @@ class Sequence(NoDetector):
 class Odd(Sequence):
     """The same detector, but it finds everything anomalous."""
 
+    is_general = False
     id = "odd@1"
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -111,6 +111,8 @@ def test_a_call_is_named_only_if_its_order_is_unusual() -> None:
 class OutOfOrder(NoDetector):
     """A detector for which the order of calls is anomalous at every call."""
 
+    is_general = False
+
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.full(len(scores), 3, np.uint8)
 

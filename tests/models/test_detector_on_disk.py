@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
 from models.artefacts import (
@@ -95,10 +94,12 @@ def _with(directory: Path, **changed: NDArray[Any] | None) -> None:
     _repacked(directory, packed.getvalue())
 
 
-def _nodes_of_another_version(directory: Path) -> None:
+def _nodes(directory: Path, name: str, value: int) -> None:
+    """Trees whose first node has another *value* in one of its fields."""
     with np.load(directory / ARRAYS) as saved:
-        nodes = saved["0.nodes"]
-    _with(directory, **{"0.nodes": repack_fields(nodes[list(nodes.dtype.names[:-1])])})
+        nodes = saved["0.nodes"].copy()
+    nodes[name][0] = value
+    _with(directory, **{"0.nodes": nodes})
 
 
 SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
@@ -115,7 +116,10 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("arrays that are none", lambda d: _repacked(d, b"not a zip file"), "not a model of this version"),
     ("an array too few", lambda d: _with(d, **{"0.value": None}), "not a model of this version"),
     ("fewer features", lambda d: _with(d, norms=np.zeros((5, 3, 3))), "not a model of this version"),
-    ("trees of another scikit-learn", _nodes_of_another_version, "not a model of this version"),
+    ("a tree that leaves its nodes", lambda d: _nodes(d, "left_child", 10**6), "not a model of this version"),
+    ("a tree that goes in circles", lambda d: _nodes(d, "right_child", 0), "not a model of this version"),
+    ("a tree of other features", lambda d: _nodes(d, "feature", 999), "not a model of this version"),
+    ("a tree without its end", lambda d: _with(d, **{"0.starts": np.array([0, 3])}), "not a model of this version"),
 ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.detectors.labelled import TooFewLabels
+from models.detectors.labelled import LogisticStage, TooFewLabels
 from tests.support.toy_detectors import REFINED, TRAINED, labelled
 from tests.support.toy_traffic import kinds_of, seen_of, traffic
 
@@ -36,5 +36,5 @@ def test_a_higher_anomaly_score_never_lowers_the_log_odds() -> None:
 
     detector = TRAINED["components", "calibrated"].with_labels(swapped, seen_of(traffic(2_400, 1)), kinds_of(2_400))
 
-    assert detector.second is not None
+    assert isinstance(detector.second, LogisticStage)
     assert detector.second.weights[-1] >= 0

@@ -125,6 +125,8 @@ def test_a_level_that_differs_without_another_step_is_listed_as_a_level() -> Non
 class Calls:
     """A detector whose band is the number of calls in the last minute plus *more*."""
 
+    is_general = False
+
     def __init__(self, more: int) -> None:
         self.more = more
         self.id = f"calls@{more}"

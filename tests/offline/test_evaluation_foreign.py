@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
+from models.artefacts import load, load_roles
+from models.detectors import labelled
 from models.detectors.base import NoDetector
+from models.detectors.labelled import TooFewLabels
+from models.events.columns import KINDS
+from models.features.table import FEATURE_NAMES
 from pipeline.decisions.policy import Policy
 from pipeline.detections import BIT
 from pipeline.offline.evaluation.__main__ import main
@@ -28,6 +36,7 @@ from pipeline.offline.evaluation.foreign.judgement import (
     ordering,
 )
 from pipeline.offline.evaluation.foreign.labelled import DAY_MS, LabelledSession, read_world, worlds_in
+from pipeline.offline.evaluation.foreign.learning import PER_SESSION, LabelledVectors, learn, vectors_of
 from pipeline.offline.evaluation.foreign.observed import ObservedSession, Observer
 from pipeline.offline.evaluation.foreign.replaying import replay_world, replay_worlds
 from pipeline.offline.evaluation.play import Model
@@ -38,6 +47,7 @@ from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 from tests.support.run_processors import topic_of
 from tests.support.samples import T0, auth, call, telemetry
+from tests.support.toy_detectors import TRAINED
 
 BEGUN, ATTACKED, ENDED = T0, T0 + 5 * HOUR_MS, T0 + 10 * HOUR_MS
 
@@ -403,6 +413,83 @@ def test_a_wrong_world_is_refused_with_file_and_line(world: Path) -> None:
         read_world(world)
 
 
-@pytest.mark.parametrize("options", [["--jobs", "1"], ["--json", "x.json"], ["--fit", "--worlds", "."]])
+@pytest.mark.parametrize(
+    "options", [["--jobs", "1"], ["--json", "x.json"], ["--fit", "--worlds", "."], ["--out", "x", "--worlds", "."]]
+)
 def test_options_that_contradict_each_other_are_refused(options: list[str]) -> None:
     assert CliRunner().invoke(main, options).exit_code == 2
+
+
+# --- learning ---------------------------------------------------------------------------------------------
+
+
+def test_only_vectors_of_judged_sessions_are_learned_and_a_minute_before_an_attack_belongs_to_it(world: Path) -> None:
+    vectors = vectors_of(world, Model(NoDetector(), None))
+
+    found = list(zip(vectors.sessions.tolist(), vectors.attack.tolist(), strict=True))
+    assert {pair: found.count(pair) for pair in set(found)} == {
+        (0, False): 4,
+        (0, True): 3,
+        (1, False): 31,
+    }
+    assert vectors.seen.shape == (len(found), len(FEATURE_NAMES))
+    assert set(vectors.kinds.tolist()) == {KINDS.index("human")}
+
+
+def some_vectors(sessions: Sequence[int], attack: Sequence[bool]) -> LabelledVectors:
+    """Vectors that are told apart by their first feature."""
+    seen = np.zeros((len(sessions), len(FEATURE_NAMES)), np.float32)
+    seen[:, 0] = np.arange(len(sessions))
+    kinds = np.ones(len(sessions), np.uint8)
+    return LabelledVectors(seen, kinds, np.array(attack, np.bool_), np.array(sessions, np.int64))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=200))
+def test_a_long_session_is_thinned_evenly_and_keeps_its_ends(pairs: list[tuple[int, bool]]) -> None:
+    few = some_vectors([session for session, _ in pairs], [attack for _, attack in pairs]).thinned()
+
+    kept = few.seen[:, 0].astype(int).tolist()
+    assert kept == sorted(kept)
+    for pair in set(pairs):
+        every = [index for index, other in enumerate(pairs) if other == pair]
+        ours = [index for index in kept if pairs[index] == pair]
+        assert len(ours) == min(len(every), PER_SESSION)
+        assert (ours[0], ours[-1]) == (every[0], every[-1])
+
+
+def test_sessions_of_two_worlds_are_not_taken_for_one() -> None:
+    worlds = [some_vectors([0, 1, 2], [True, False, False])] * 3
+
+    with pytest.raises(TooFewLabels, match="3 attacked and 6 honest sessions are labelled"):
+        learn(TRAINED["components", "calibrated"], worlds)
+
+
+def test_a_model_that_learned_from_worlds_is_written_with_its_roles_and_can_be_judged(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled, "MIN_ATTACKED", 1)
+    monkeypatch.setattr(labelled, "MIN_HONEST", 1)
+    out = tmp_path / "taught"
+    monkeypatch.setattr(labelled, "MIN_BOOSTED", 1)
+
+    done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(out)])
+
+    assert done.exit_code == 0, done.output
+    taught = load(out)
+    assert taught.is_general
+    assert f"{taught.id} is in {out}" in done.output
+    assert load_roles(out) is not None
+    assert (
+        json.loads((out / "card.json").read_text())["fit"]["second_stage"]
+        == "learned from 1 attacks in 1 labelled worlds"
+    )
+    judged = CliRunner().invoke(main, ["--worlds", str(world.parent), "--jobs", "1", "--model", str(out)])
+    assert judged.exit_code == 0, judged.output
+
+
+def test_worlds_with_too_few_attacks_teach_nothing(world: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(tmp_path / "taught")])
+
+    assert done.exit_code == 1
+    assert "1 attacked and 2 honest sessions are labelled" in done.output
+    assert not (tmp_path / "taught").exists()

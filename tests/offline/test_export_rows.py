@@ -25,6 +25,7 @@ from tests.support.samples import T0
 class Toy:
     """A detector whose score is the first feature."""
 
+    is_general = False
     id = "toy@1"
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:

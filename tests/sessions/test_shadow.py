@@ -20,6 +20,8 @@ from tests.support.samples import T0, auth, call, context, feedback
 class Always(NoDetector):
     """A detector that finds everything as odd as *band* says."""
 
+    is_general = False
+
     def __init__(self, band: int) -> None:
         self.id = f"always-{band}@1"
         self._band = band

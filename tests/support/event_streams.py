@@ -41,6 +41,7 @@ session = st.sampled_from(SESSIONS)
 class OddTotals:
     """A detector that finds every other vector odd: enough to see that its word is heard in time."""
 
+    is_general = False
     id = "odd@1"
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:

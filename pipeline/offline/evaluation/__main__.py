@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -12,13 +13,16 @@ import click
 import numpy as np
 from scipy.special import expit
 
-from models.artefacts import SHIPPED, load, load_roles
+from models.artefacts import SHIPPED, BadModel, load, load_roles
 from models.detectors.evidence_weights import fit
+from models.detectors.labelled import TooFewLabels
 from models.events.columns import KINDS
-from pipeline.decisions.policy import FITTED, Policy, read_policy
+from pipeline.decisions.policy import FITTED, BadPolicy, Policy, read_policy
 from pipeline.offline.evaluation import plots, real
 from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.offline.evaluation.foreign.command import evaluate
+from pipeline.offline.evaluation.foreign.labelled import worlds_in
+from pipeline.offline.evaluation.foreign.learning import fit_model
 from pipeline.offline.evaluation.page import Real, page
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
 from pipeline.offline.evaluation.trial import (
@@ -39,6 +43,8 @@ PAGE: Final = ROOT / "models" / "EVALUATION.md"
 PICTURES: Final = ROOT / "models" / "evaluation"
 FITTED_FILE: Final = ROOT / "pipeline" / "decisions" / FITTED
 """The defaults of policies, which ``--fit`` writes."""
+FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
 
 
@@ -53,8 +59,13 @@ LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
     help="Judge in the labelled worlds in this folder instead, and print the result.",
 )
 @click.option("--jobs", type=click.IntRange(1), help="With --worlds: processes; else one a processor.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="With --worlds: write the result here, too.")
-def main(
+@click.option("--model", type=FOLDER, help="With --worlds: folder of the model; else the one that ships.")
+@click.option("--policy", type=FILE, help="With --worlds: policy file; else the default one.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="With --worlds --fit: the model's folder."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="With --worlds: write the result, too.")
+def main(  # noqa: PLR0913 - a command has many options
     *,
     fitting: bool,
     logs: Path,
@@ -62,28 +73,41 @@ def main(
     hours: float | None,
     worlds: Path | None,
     jobs: int | None,
+    model: Path | None,
+    policy: Path | None,
+    out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Evaluate on held-out worlds and write models/EVALUATION.md, or learn the weights in other worlds."""
-    if worlds is None and (jobs or json_file):
-        raise click.UsageError("--jobs and --json need --worlds")
-    if worlds is not None and fitting:
-        raise click.UsageError("--fit learns in simulated worlds: leave out --worlds")
-    model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
+    """Evaluate on held-out worlds and write models/EVALUATION.md, or learn the weights in other worlds.
+
+    With --worlds: judge in the labelled worlds of others and print the result, or, with --fit, teach a model the
+    attacks in them and write it to --out.
+    """
+    if worlds is None and (jobs or model or policy or out or json_file):
+        raise click.UsageError("--jobs, --model, --policy, --out and --json need --worlds")
+    if worlds is not None and fitting != (out is not None):
+        raise click.UsageError("--worlds with --fit needs --out, and --out needs --fit")
+    source = model or SHIPPED / "default"
     if worlds is not None:
         try:
-            evaluate(worlds, read_policy(None), model, jobs or os.cpu_count() or 1, json_file)
-        except RecordingError as error:
+            used = Model(load(source), load_roles(source))
+            if out is not None:
+                detector = fit_model(source, worlds_in(worlds), used, out, partial(click.echo, err=True))
+                click.echo(f"{detector.id} is in {out}")
+            else:
+                evaluate(worlds, read_policy(policy), used, jobs or os.cpu_count() or 1, json_file)
+        except (RecordingError, BadModel, BadPolicy, TooFewLabels) as error:
             raise click.ClickException(str(error)) from error
         return
+    shipped = Model(load(source), load_roles(source))
     with TemporaryDirectory() as scratch:
         folder = work or Path(scratch)
         ours = [world if hours is None else world._replace(hours=hours) for world in (TRAIN if fitting else TEST)]
         recordings = [simulated(world, folder) for world in ours]
         if fitting:
-            fit_weights(ours, recordings, model)
+            fit_weights(ours, recordings, shipped)
         else:
-            write_page(ours, recordings, model, logs, folder, hours)
+            write_page(ours, recordings, shipped, logs, folder, hours)
 
 
 def fit_weights(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
