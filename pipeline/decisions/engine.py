@@ -34,7 +34,7 @@ from pipeline.processing.messages import stable_id
 from pipeline.times import HOUR_MS
 
 ANOMALY_CLEARED_MS: Final = 4 * HOUR_MS
-"""For how long a step-up clears what the model finds: who proved a factor is not asked again for the same day's work."""
+"""For how long a step-up clears what the model finds: the same work shall not be asked about again and again."""
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 

@@ -24,6 +24,7 @@ from pipeline.offline.scenarios.playback import Timed, in_order
 from pipeline.sessions.processor import Options
 from schemas.decode import encode
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_FEATURES
+from tests.support.samples import UNASKED
 
 PARTITIONS = 8
 CALLS = 24
@@ -49,7 +50,7 @@ minimum = {LIMIT}
 records = {LIMIT}
 [detections.slow_exfiltration]
 enabled = false
-"""
+{UNASKED}"""
 """What is decided by: rules alone, so that it is plain what must come; every call's vector is logged."""
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:147.0) Gecko/20100101 Firefox/147.0"

@@ -36,7 +36,7 @@ def _outputs(recording: Known) -> list[InMemoryRecord]:
         for this_name in sorted(recording.endings.revocation_ids)
     ]
     rows += [
-        (SESSION_RISK, {"session_id": name, "decision_id": name, "level": level, "reasons": []})
+        (SESSION_RISK, {"session_id": name, "decision_id": name, "level": level, "action": "allow", "reasons": []})
         for name in recording.sessions
         if (level := recording.endings.of(name).final_level) != "LOW"
     ]

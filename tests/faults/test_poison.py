@@ -36,7 +36,7 @@ from tests.faults.poison import Event, fuzzed, poisoned
 from tests.faults.trial import Trial
 from tests.support.header_names import spoil_headers
 from tests.support.run_processors import topic_of
-from tests.support.samples import ack, activity, attempt, auth, binding, call, context, feedback, telemetry
+from tests.support.samples import UNASKED, ack, activity, attempt, auth, binding, call, context, feedback, telemetry
 from tests.support.worker_process import Worker
 
 NOW = 1_772_409_600_000
@@ -111,7 +111,7 @@ POLICY = f"""
 name = "poison"
 low_features_share = 1e-9
 anomaly_weights = [0, 0, 0]
-[guard]
+{UNASKED}[guard]
 revocations_per_minute = 100000
 [detections.mass_read]
 weight = 20.0

@@ -30,14 +30,14 @@ from pipeline.sessions.processor import Options
 from schemas.decode import encode
 from schemas.topics import API_CALLS, SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, SESSION_SHADOW
 from tests.support.model_workers import DEFAULT, ODD, Fleet, apart, ended_in_order, its_roles, now, put
-from tests.support.samples import T0, call
+from tests.support.samples import T0, UNASKED, call
 
 pytestmark = pytest.mark.kafka
 
-POLICY = """
+POLICY = f"""
 low_features_share = 0.0
 anomaly_weights = [0.0, 0.0, 9.0]
-"""
+{UNASKED}"""
 """Of what a challenger says, where it differs and no sample; the highest band alone revokes."""
 
 

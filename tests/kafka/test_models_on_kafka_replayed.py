@@ -24,7 +24,7 @@ from schemas.topics import (
 )
 from tests.support.model_workers import PARTITIONS, Fleet, apart, ended_in_order
 from tests.support.run_processors import topic_of
-from tests.support.samples import T0, auth, call, telemetry
+from tests.support.samples import T0, UNASKED, auth, call, telemetry
 
 pytestmark = pytest.mark.kafka
 
@@ -38,7 +38,7 @@ worker as in a replay, however long a context takes to answer."""
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """Workers whose sessions are never idle by the wall clock: a replay has none."""
-    yield from ended_in_order(Fleet(tmp_path, policy="low_features_share = 1.0", sweep_s="600"))
+    yield from ended_in_order(Fleet(tmp_path, policy=f"low_features_share = 1.0\n{UNASKED}", sweep_s="600"))
 
 
 def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(fleet: Fleet, tmp_path: Path) -> None:
