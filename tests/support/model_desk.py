@@ -17,12 +17,13 @@ from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from schemas.topics import MODEL_CONTROL
 from tests.support.model_workers import CALM, ODD, put
+from tests.support.samples import UNASKED
 
-POLICY = """
+POLICY = f"""
 mode = "observe"
 prior = -4.0
 anomaly_weights = [0.5, 0.9, 1.2]
-[levels]
+{UNASKED}[levels]
 medium_raise = 40
 high_raise = 80
 [detections.network_changed]
