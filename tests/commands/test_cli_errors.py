@@ -139,7 +139,10 @@ def test_what_is_interrupted_leaves_nothing_behind_and_ends_with_130(tmp_path: P
         str(out),
     ]  # for minutes, at least
     command = [sys.executable, "-m", "pipeline.cli", *endless]
+    # A shell that runs the tests in the background ignores interrupts, and so would the command.
+    restored = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        signal.signal(signal.SIGINT, restored)
         deadline = time.monotonic() + 120  # a machine that is busy starts slowly
         while not (out.is_dir() and any(out.iterdir())):
             assert process.poll() is None and time.monotonic() < deadline  # noqa: PT018
