@@ -13,8 +13,8 @@ from pipeline.offline.evaluation.trial import INTENSITIES, Trial, World, of
 from pipeline.offline.simulation.attacks.catalogue import ATTACKS
 
 _LEGEND = (
-    "AttackResults: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
-    "the revocation, in seconds of event time."
+    "Met: a step-up or a revocation after the attack began. Delay: from the beginning of the attack to the revocation, "
+    "in seconds of event time."
 )
 _MEANING = "The evidence of each session as a probability, compared with the share of sessions that was attacked."
 ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
