@@ -99,7 +99,11 @@ class PolicyEngine:
             score=value,
             level=level,
             previous=previous,
-            action=self.policy.action(event.principal_kind, level, on_suspicion=self._is_suspicion(contributions)),
+            action=self.policy.action(
+                event.principal_kind,
+                level,
+                on_suspicion=level == "HIGH" and self.is_suspicion(state, subject, event.at_ms),
+            ),
             suppressed="; ".join(part.suppressed for part in contributions if part.suppressed),
             contributions=contributions,
         )
@@ -199,16 +203,20 @@ class PolicyEngine:
             contributions.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
         return sorted(contributions, key=lambda contribution: (-contribution.log_odds, contribution.detection))
 
-    def _is_suspicion(self, contributions: list[Contribution]) -> bool:
-        """Whether the facts among *contributions* do not reach HIGH without what is only unusual.
+    def is_suspicion(self, state: SessionRiskState, subject: Subject, at_ms: int) -> bool:
+        """Whether the facts about the session of *subject* do not reach HIGH without what is only unusual.
 
         After a missed step-up nothing is only suspected: the person was asked.
         """
-        counted = [part for part in contributions if not part.suppressed]
-        if any(part.detection == STEP_UP_MISSED for part in counted):
+        facts = [
+            name
+            for name in state.episodes
+            if name in FACTS and self.weights[BIT[name]] and not self._suppression(state, subject, name, at_ms)
+        ]
+        if STEP_UP_MISSED in facts:
             return False
-        facts = [part.log_odds for part in counted if part.log_odds < 0 or part.detection in FACTS]
-        return score(self.policy.prior + sum(facts)) < self.policy.levels.high_raise
+        total = sum(self.weights[BIT[name]] for name in facts)
+        return score(self.policy.prior + total) < self.policy.levels.high_raise
 
     def _proved_since(self, contributions: list[Contribution], event: DecisionInput) -> bool:
         """Whether a factor was proved recently, after everything that counts against the session.
@@ -246,8 +254,8 @@ class PolicyEngine:
         if self.policy.mode == "observe":
             return
         instead = "step_up" if event.is_person else "allow"
-        acts = decision.action in ("revoke", "hold_for_approval")
-        if acts and self._waits_for_fleet(event, decision, self.policy.levels.high_raise):
+        ends_or_may_end = decision.action in ("revoke", "hold_for_approval")
+        if ends_or_may_end and self._waits_for_fleet(event, decision, self.policy.levels.high_raise):
             decision.action = instead
         if decision.action == "revoke":
             hold = self._reason_to_hold(state, subject, event, guard, decision)

@@ -12,13 +12,10 @@ from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import score
 from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
 from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED
-from pipeline.times import MINUTE_MS
 
 HELD_FLEET_SILENT: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
 HELD_UNVERIFIED: Final = "held by the guard: no other device shows that this one could be heard"
 HELD_POSSIBLE_ROLLOUT: Final = "waiting whether other devices do the same, as in a rollout"
-SILENCE_CLEARED_MS: Final = 30 * MINUTE_MS
-"""For how long a step-up clears the silence of a device while no device of the tenant sends telemetry."""
 SILENT_ACTIVE: Final = "telemetry_silent_while_active"
 SILENT: Final = (SILENT_ACTIVE, "telemetry_silent_while_idle")
 

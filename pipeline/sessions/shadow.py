@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -80,7 +81,14 @@ class Shadow:
         for index in sorted({*self._reported, *sampled.tolist()}):
             at = int(folded.at[index])
             subject = subject_at(slow_path.table, folded, index)
-            out.send(outputs.shadow(subject, self._members(index, stamp(at)), at, stamp(at)))
+            out.send(
+                outputs.shadow(
+                    subject,
+                    self._members(index, stamp(at), on_suspicion=bool(slow_path.on_suspicion[index])),
+                    at,
+                    stamp(at),
+                )
+            )
 
     def _count(self, out: OutcomeBuilder) -> None:
         """Count the pairs of the champion's and the challenger's band."""
@@ -90,28 +98,29 @@ class Shadow:
             bands = map(str, divmod(pair, _ALL_BANDS))
             out.count("challenger_vectors", self.id, *bands, by=int(pairs[pair]))
 
-    def _members(self, index: int, stamp: Stamp) -> Mapping[str, Any]:
+    def _members(self, index: int, stamp: Stamp, *, on_suspicion: bool) -> Mapping[str, Any]:
         chunk, kind = self._chunk, KINDS[int(self._chunk.folded.facts["kind"][index])]
         event = chunk.folded.batch.events[int(chunk.folded.seg.order[index])]
         level = LEVELS[int(chunk.level[index])]
         would = self._would.get(index, level)
+        action = partial(self._engine.policy.action, kind, on_suspicion=on_suspicion)
         return {
             "principal_kind": kind or None,
             "caused_by": source_event_id(str(event["event_id"])),
-            "champion": self._opinion(stamp.model, chunk.score[index], chunk.band[index], level, kind),
-            "challenger": self._opinion(self.id, self.score[index], self.band[index], would, kind),
+            "champion": _opinion(stamp.model, chunk.score[index], chunk.band[index], level, action(level)),
+            "challenger": _opinion(self.id, self.score[index], self.band[index], would, action(would)),
             "differs": would != level,
         }
 
-    def _opinion(self, model: str, value: float, band: int, level: Level, kind: str) -> dict[str, Any]:
-        action = self._engine.policy.action(kind, level)
-        return {
-            "model": model,
-            "score": round(float(value), 6),
-            "band": int(band),
-            "level": level,
-            "action": action,
-        }
+
+def _opinion(model: str, value: float, band: int, level: Level, action: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "score": round(float(value), 6),
+        "band": int(band),
+        "level": level,
+        "action": action,
+    }
 
 
 class Shadows:

@@ -107,6 +107,8 @@ class SlowPath:
         self.revealing = reveals_identity(chunk.folded)
         self.continues = continues_after_sign_out(chunk.folded)
         self.alarming = active.engine.alarming_band
+        self.on_suspicion = np.ones(len(chunk.level), np.bool_)
+        """After each event, whether HIGH would rest on suspicion, ``(n,)``; filled only where challengers watch."""
         action = chunk.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
@@ -115,6 +117,9 @@ class SlowPath:
         folded = self.chunk.folded
         before, seg = folded.before, folded.seg
         wake, flags, level = before["wake_at"].copy(), before["flags"].copy(), before["level"].copy()
+        if self.watched is not None:
+            for owner in np.flatnonzero(level == LEVELS.index("HIGH")).tolist():
+                self._note_suspicion(int(seg.starts[owner]), owner)
         needs = self._needs(wake[seg.of], flags[seg.of]) | self.revealing
         if needs.any():
             for index in self._in_order(needs):
@@ -129,6 +134,8 @@ class SlowPath:
                     flags[owner] = current.flags
                     level[owner] = LEVELS.index(current.state.level)
                     self.chunk.level[index : int(seg.lasts[owner]) + 1] = level[owner]
+                    if self.watched is not None:
+                        self._note_suspicion(index, owner)
                 if compare and prior and flags[owner] & HAS_RISK_STATE:
                     current = self._slow_event(index, int(flags[owner]))
                     compare(current, self._decision_input(current), prior)
@@ -136,6 +143,15 @@ class SlowPath:
         rows["mask"][seg.keys] = self.chunk.mask[seg.lasts]
         rows["band"][seg.keys] = self.chunk.band[seg.lasts]
         rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
+
+    def _note_suspicion(self, index: int, owner: int) -> None:
+        """Set :attr:`on_suspicion` from event *index* on to what the session's risk state says now."""
+        folded = self.chunk.folded
+        state = self.risk_states.get(int(folded.seg.keys[owner]))
+        if state is not None:
+            subject, at = subject_at(self.table, folded, index), int(folded.at[index])
+            suspected = self.active.engine.is_suspicion(state, subject, at)
+            self.on_suspicion[index : int(folded.seg.lasts[owner]) + 1] = suspected
 
     def _prior_level(self, index: int, flags: int) -> PriorLevel | None:
         """The session's level before a watched event; ``None`` if the session is revoked or ended."""

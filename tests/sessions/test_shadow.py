@@ -120,7 +120,7 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
                 "score": 0.75,
                 "band": 3,
                 "level": "HIGH",
-                "action": "revoke",
+                "action": "step_up",
             },
             "differs": True,
         }
@@ -134,7 +134,17 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
 
     (event,) = this_desk.output(topics.SESSION_SHADOW)
     assert (event["champion"]["level"], event["challenger"]["level"]) == ("HIGH", "MEDIUM")
+    assert event["champion"]["action"] == this_desk.output(topics.SESSION_RISK)[-1]["action"] == "step_up"
     assert len(this_desk.output(topics.SESSION_CHALLENGES)) == 1
+
+
+def test_a_fact_leads_to_the_same_action_whichever_model_decides() -> None:
+    this_desk = desk(NoDetector(), REPORTING.replace("0.0", "1.0", 1), champion=Always(3))
+    phone = {"device_id": "phone-1", "asn": 1}
+    this_desk.each(auth(0, **phone), context(1, rooted=True), call(2, **phone))
+
+    event = this_desk.output(topics.SESSION_SHADOW)[-1]
+    assert [event[model]["action"] for model in ("champion", "challenger")] == ["revoke", "revoke"]
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
