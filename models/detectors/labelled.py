@@ -1,8 +1,8 @@
 """The second stage: a supervised model of the sessions that people labelled, on top of the anomaly score.
 
-It is a regression on the first stage's surprise and the features: boosted trees (Friedman 2001) where many attacks are
-labelled, a logistic one where few are. With one labelled vector in a hundred it finds more than any detector without
-labels; without labels there is no second stage.
+It is a regression on the first stage's surprise and the features: boosted trees (Friedman 2001) where many attacks in
+several companies are labelled, a logistic one where people labelled those of their own. With one labelled vector in a
+hundred it finds more than any detector without labels; without labels there is no second stage.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ Floats = NDArray[np.float64]
 MIN_ATTACKED: Final = 5
 """Sessions that must be labelled as attacked: with fewer, the regression memorises single attacks."""
 MIN_HONEST: Final = 20
+MIN_COMPANIES: Final = 5
+"""Companies whose sessions must be labelled for boosted trees: they replace the first stage, also elsewhere."""
 MIN_BOOSTED: Final = 100
-"""Sessions that must be labelled as attacked for boosted trees: below, a logistic regression generalises better."""
+"""Sessions that must be labelled as attacked for boosted trees."""
 TREES: Final = 120
 LEAVES: Final = 12
 LEARNING_RATE: Final = 0.1
@@ -50,12 +52,14 @@ class Labels:
         kinds: kinds of their principals, ``(n,)``.
         attack: whether people labelled them as attack, ``(n,)``.
         sessions: the session of each, ``(n,)``.
+        companies: in how many companies they were observed.
     """
 
     seen: NDArray[np.float32]
     kinds: NDArray[np.uint8]
     attack: NDArray[np.bool_]
     sessions: NDArray[np.int64]
+    companies: int = 1
 
     def check(self) -> None:
         """Raise :class:`TooFewLabels` unless enough sessions of both classes are labelled."""
@@ -161,7 +165,8 @@ def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], norma
         TooFewLabels: fewer labelled sessions than a regression needs.
     """
     labels.check()
-    if np.unique(labels.sessions[labels.attack]).size >= MIN_BOOSTED:
+    attacked = np.unique(labels.sessions[labels.attack]).size
+    if labels.companies >= MIN_COMPANIES and attacked >= MIN_BOOSTED:
         return _boosted(labels, first)
     stage = _logistic(labels, first, normal)
     return replace(stage, knots=knots_of(stage.log_odds(normal, normal_first)))

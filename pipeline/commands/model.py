@@ -126,8 +126,8 @@ def show(*, name: str | None, as_json: bool) -> None:
 
 def _listed() -> list[ListedModel]:
     """The models that there are by the settings and by the orders in Kafka."""
-    from pipeline.assembly import configured  # noqa: PLC0415
-    from pipeline.control.inventory import inventory  # noqa: PLC0415
+    from pipeline.assembly import configured  # noqa: PLC0415 - takes a second to import, as all that loads models
+    from pipeline.control.inventory import inventory  # noqa: PLC0415 - the same
 
     settings = load()
     return inventory(configured(settings).models, _orders_in_force(settings), settings.model)
@@ -203,7 +203,7 @@ def mode(*, mode: str) -> None:
 def _check(settings: Settings, name: str, recording: Path | None) -> None:
     """Raise `BadModel` if the model *name* cannot be loaded, `PromotionRefusedError` if the comparison refuses it."""
     from pipeline.assembly import configured  # noqa: PLC0415 - takes a second to import, as all that loads models
-    from pipeline.offline.training.promotion import compared  # noqa: PLC0415
+    from pipeline.offline.training.promotion import compared  # noqa: PLC0415 - the same
 
     models = configured(settings).models
     try:
@@ -225,7 +225,7 @@ def _check(settings: Settings, name: str, recording: Path | None) -> None:
 
 def _champion(models: Models, settings: Settings) -> Model:
     """The model that decides now: the first of the succession that can be loaded; none if there is no such model."""
-    from models.detectors.base import NoDetector  # noqa: PLC0415
+    from models.detectors.base import NoDetector  # noqa: PLC0415 - imports NumPy, which other commands need not
 
     for name in succession(_orders_in_force(settings), settings.model):
         try:

@@ -13,7 +13,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 
 from models.artefacts import load, save
 from models.detectors.base import NoDetector
-from models.detectors.labelled import MIN_BOOSTED, BoostedStage, Labels, LogisticStage
+from models.detectors.labelled import MIN_BOOSTED, MIN_COMPANIES, BoostedStage, Labels, LogisticStage
 from models.detectors.trained import Trained
 from models.detectors.trees import joined
 from models.features.table import FEATURE_NAMES
@@ -25,25 +25,32 @@ from tests.support.toy_traffic import kinds_of, seen_of, traffic
 HONEST = 200
 
 
-def between(attacked: int, seed: int = 5) -> Labels:
+def between(attacked: int, seed: int = 5, companies: int = MIN_COMPANIES) -> Labels:
     """A feature of an attack lies in the middle; in honest sessions it is low or high."""
     values = traffic(4 * (attacked + HONEST), seed)
     attack = np.arange(len(values)) < 4 * attacked
     values[:, 1] = np.where(attack, 30.0, np.where(np.arange(len(values)) % 2, 300.0, 3.0))
-    return Labels(seen_of(values), kinds_of(len(values)), attack, np.arange(len(values)) // 4)
+    return Labels(seen_of(values), kinds_of(len(values)), attack, np.arange(len(values)) // 4, companies)
 
 
-def taught(attacked: int) -> Trained:
+def taught(attacked: int, companies: int = MIN_COMPANIES) -> Trained:
     normal = traffic(2_400, 1)
-    return TRAINED["components", "calibrated"].with_labels(between(attacked), seen_of(normal), kinds_of(2_400))
+    return TRAINED["components", "calibrated"].with_labels(
+        between(attacked, companies=companies), seen_of(normal), kinds_of(2_400)
+    )
 
 
 BOOSTED = taught(MIN_BOOSTED)
 
 
-def test_trees_learn_from_a_hundred_attacks_and_a_regression_from_fewer() -> None:
+def test_trees_learn_from_a_hundred_attacks_in_five_companies_and_a_regression_from_less() -> None:
     assert isinstance(BOOSTED.second, BoostedStage)
     assert isinstance(taught(MIN_BOOSTED - 1).second, LogisticStage)
+    assert isinstance(taught(MIN_BOOSTED, MIN_COMPANIES - 1).second, LogisticStage)
+
+
+def test_labels_of_the_own_company_teach_nothing_about_calls_that_it_does_not_know() -> None:
+    assert not taught(2 * MIN_BOOSTED, companies=1).is_general
 
 
 def test_trees_find_what_is_neither_high_nor_low() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.artefacts import load, load_roles
+from models.artefacts import load, load_reference, load_roles
 from models.detectors import labelled
 from models.detectors.base import NoDetector
 from models.detectors.labelled import TooFewLabels
@@ -471,6 +471,7 @@ def test_a_model_that_learned_from_worlds_is_written_with_its_roles_and_can_be_j
     monkeypatch.setattr(labelled, "MIN_HONEST", 1)
     out = tmp_path / "taught"
     monkeypatch.setattr(labelled, "MIN_BOOSTED", 1)
+    monkeypatch.setattr(labelled, "MIN_COMPANIES", 1)
 
     done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(out)])
 
@@ -479,6 +480,7 @@ def test_a_model_that_learned_from_worlds_is_written_with_its_roles_and_can_be_j
     assert taught.is_general
     assert f"{taught.id} is in {out}" in done.output
     assert load_roles(out) is not None
+    assert load_reference(out) is None  # the bins would be those of other data
     assert (
         json.loads((out / "card.json").read_text())["fit"]["second_stage"]
         == "learned from 1 attacks in 1 labelled worlds"

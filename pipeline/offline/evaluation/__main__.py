@@ -90,11 +90,11 @@ def main(  # noqa: PLR0913 - a command has many options
     source = model or SHIPPED / "default"
     if worlds is not None:
         try:
-            used = Model(load(source), load_roles(source))
             if out is not None:
-                detector = fit_model(source, worlds_in(worlds), used, out, partial(click.echo, err=True))
-                click.echo(f"{detector.id} is in {out}")
+                taught = fit_model(source, worlds_in(worlds), out, partial(click.echo, err=True))
+                click.echo(f"{taught.id} is in {out}")
             else:
+                used = Model(load(source), load_roles(source))
                 evaluate(worlds, read_policy(policy), used, jobs or os.cpu_count() or 1, json_file)
         except (RecordingError, BadModel, BadPolicy, TooFewLabels) as error:
             raise click.ClickException(str(error)) from error

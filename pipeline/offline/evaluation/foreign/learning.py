@@ -6,7 +6,6 @@ attack and as many from its beginning on, so that no session outweighs others. A
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +14,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artefacts import ROLES, save
+from models.artefacts import ROLES, load, load_roles, pack, save
 from models.detectors.labelled import Labels
 from models.detectors.trained import Trained
 from models.features.table import as_seen_by_models
-from models.model_card import CARD, REFERENCE
-from models.state.table import SessionTable, Subject
-from pipeline.assembly import processor_specs
-from pipeline.control.active import ActiveConfig
+from models.model_card import read as read_card
+from models.state.table import SessionTable
 from pipeline.decisions.policy import Policy
 from pipeline.offline.evaluation.foreign.labelled import LabelledWorld, read_world
+from pipeline.offline.evaluation.foreign.observed import key_of
+from pipeline.offline.evaluation.foreign.replaying import replayed
 from pipeline.offline.evaluation.play import Model
 from pipeline.offline.replay.labels import SessionKey
-from pipeline.offline.replay.recording import read
-from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.fast_path import ScoredChunk
-from pipeline.sessions.processor import Options
 
 PER_SESSION: Final = 20
 """Vectors of a session that are learned from, before an attack and from it on."""
@@ -75,7 +71,7 @@ class Collector:
     def look(self, table: SessionTable, chunk: ScoredChunk) -> None:
         """Add the vectors of a chunk."""
         folded = chunk.folded
-        keys = [_key(table.names[row]) for row in folded.seg.keys.tolist()]
+        keys = [key_of(table.names[row]) for row in folded.seg.keys.tolist()]
         known = [self._world.sessions.get(key) for key in keys]
         number = np.array([self._numbers.get(key, -1) for key in keys], np.int64)[folded.seg.of]
         honest_until = np.array([seen.false_until if seen else 0 for seen in known], np.int64)[folded.seg.of]
@@ -92,11 +88,6 @@ class Collector:
         return together(self._parts)
 
 
-def _key(packed: bytes) -> SessionKey:
-    names = Subject.unpack(packed)
-    return names.tenant, names.session_id
-
-
 def together(parts: Sequence[LabelledVectors]) -> LabelledVectors:
     """The vectors of *parts*, one part after another."""
     columns = [[getattr(part, name) for part in parts] for name in ("seen", "kinds", "attack", "sessions")]
@@ -110,10 +101,7 @@ def vectors_of(folder: Path, model: Model) -> LabelledVectors:
         RecordingError: the world cannot be read.
     """
     collector = Collector(read_world(folder))
-    active = ActiveConfig(detector=model.detector, roles=model.roles)
-    active.use_policy(Policy(mode="observe"))
-    replay = Replay(processor_specs(active, Options(event_clock=True, onlooker=collector.look)))
-    for _ in replay.run(read(folder)):
+    for _ in replayed(folder, Policy(mode="observe"), model, collector.look):
         pass
     return collector.vectors()
 
@@ -131,33 +119,34 @@ def learn(detector: Trained, worlds: Iterable[LabelledVectors]) -> Trained:
         honest.append(vectors.take(~vectors.attack))
         first += int(vectors.sessions.max(initial=-1)) + 1
     few, normal = together(learned), together(honest)
-    return detector.with_labels(Labels(few.seen, few.kinds, few.attack, few.sessions), normal.seen, normal.kinds)
+    return detector.with_labels(
+        Labels(few.seen, few.kinds, few.attack, few.sessions, len(learned)), normal.seen, normal.kinds
+    )
 
 
-def fit_model(source: Path, folders: Sequence[Path], model: Model, out: Path, tell: Callable[[str], None]) -> Trained:
-    """Learn from the worlds in *folders*, and write the model with the card and files of that in *source* to *out*.
+def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[str], None]) -> Trained:
+    """Teach the model in *source* the attacks in the worlds in *folders*, and write it with its roles to *out*.
+
+    The bins of its training data are left out: they are of other data and of its former scores.
 
     Raises:
+        BadModel: the model in *source* cannot be used.
         RecordingError: a world cannot be read.
         TooFewLabels: the worlds have too few attacks.
-        TypeError: the model in *source* has no detector that can learn.
     """
-    if not isinstance(model.detector, Trained):
-        raise TypeError(f"{source}: a detector that cannot learn from labels")
+    detector, roles = load(source), load_roles(source)
     worlds = []
     for number, folder in enumerate(folders, start=1):
-        worlds.append(vectors_of(folder, model))
+        worlds.append(vectors_of(folder, Model(detector, roles)))
         tell(f"world {number} of {len(folders)}: {folder.name}, {len(worlds[-1].kinds):,} vectors")
-    detector = learn(model.detector, worlds)
-    card = json.loads((source / CARD).read_text("utf-8"))
+    taught = learn(detector, worlds)
+    card = {name: value for name, value in read_card(source).items() if name not in _NOT_COPIED}
     attacks = sum(int(np.unique(vectors.sessions[vectors.attack]).size) for vectors in worlds)
-    card["fit"]["second_stage"] = f"learned from {attacks:,} attacks in {len(worlds)} labelled worlds"
-    card = {name: value for name, value in card.items() if name not in _OF_SAVE}
-    files = {name: (source / name).read_bytes() for name in (ROLES, REFERENCE) if (source / name).exists()}
+    card["fit"] = {**card["fit"], "second_stage": f"learned from {attacks:,} attacks in {len(worlds)} labelled worlds"}
     out.mkdir(parents=True, exist_ok=True)
-    save(detector, out, card, files)
-    return detector
+    save(taught, out, card, {} if roles is None else {ROLES: pack(roles.arrays)})
+    return taught
 
 
-_OF_SAVE: Final = {"name", "id", "kind", "feature_set", "features", "sha256", "metrics"}
-"""What :func:`models.artefacts.save` writes, and what was measured before."""
+_NOT_COPIED: Final = {"name", "id", "kind", "feature_set", "features", "sha256", "metrics"}
+"""Members of the card that :func:`models.artefacts.save` writes, and what was measured before."""

@@ -113,7 +113,7 @@ class Observer:
     def look(self, table: SessionTable, chunk: ScoredChunk) -> None:
         """Add the detections that held in a chunk, before and after the beginning of an attack."""
         seg, at = chunk.folded.seg, chunk.folded.at
-        found = [self._observed.get(self._key(table.names[row])) for row in seg.keys.tolist()]
+        found = [self._observed.get(key_of(table.names[row])) for row in seg.keys.tolist()]
         honest_until = np.array([seen.session.false_until if seen else 0 for seen in found])[seg.of]
         attacked_at = np.array([_response_from(seen.session) if seen else _NEVER for seen in found])[seg.of]
         for name, chosen in (("fired_honest", at < honest_until), ("fired_attacked", at >= attacked_at)):
@@ -123,10 +123,11 @@ class Observer:
                 if seen is not None:
                     setattr(seen, name, getattr(seen, name) | as_int(mask[owner]))
 
-    @staticmethod
-    def _key(packed: bytes) -> SessionKey:
-        names = Subject.unpack(packed)
-        return names.tenant, names.session_id
+
+def key_of(packed: bytes) -> SessionKey:
+    """Tenant and session id of a row's *packed* names."""
+    names = Subject.unpack(packed)
+    return names.tenant, names.session_id
 
 
 def _response_from(session: LabelledSession) -> int:

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from models.state.table import SessionTable
 from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Policy
@@ -17,30 +18,48 @@ from pipeline.offline.evaluation.play import Model
 from pipeline.offline.replay.answers import Answers
 from pipeline.offline.replay.recording import InputRecord, read
 from pipeline.offline.replay.runner import Replay
+from pipeline.processing.processor import Message
+from pipeline.sessions.fast_path import ScoredChunk
 from pipeline.sessions.processor import Options
 
 COUNTED: Final = 1_000
 """A process tells how far it is after so many events."""
+Onlooker = Callable[[SessionTable, ScoredChunk], None]
 Progress = Callable[[int, int, int], None]
 """Called with the number of worlds that are done, of events replayed, and of all events."""
+
+
+def replayed(
+    folder: Path,
+    policy: Policy,
+    model: Model,
+    onlooker: Onlooker,
+    answers: Answers | None = None,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Iterator[Message]:
+    """Replay the world in *folder* and yield its messages; *tell* is called with the number of events so far.
+
+    *onlooker* is called with every chunk that was decided, and *answers* answers challenges.
+
+    Raises:
+        RecordingError: the events cannot be read.
+    """
+    active = ActiveConfig(detector=model.detector, roles=model.roles)
+    active.use_policy(policy)
+    specs = processor_specs(active, Options(event_clock=True, changelog=False, onlooker=onlooker))
+    return Replay(specs, answers=answers).run(_counted(read(folder), tell))
 
 
 def replay_world(
     folder: Path, policy: Policy, model: Model, tell: Callable[[int], None] = lambda _: None
 ) -> Sequence[ObservedSession]:
-    """Replay the world in *folder* with answers of honest people; *tell* is called with the number of events so far.
+    """What a replay of the world in *folder*, with answers of honest people, does to its sessions; *tell* as above.
 
     Raises:
         RecordingError: the world cannot be read.
     """
     observer = Observer(read_world(folder))
-    active = ActiveConfig(detector=model.detector, roles=model.roles)
-    active.use_policy(policy)
-    replay = Replay(
-        processor_specs(active, Options(event_clock=True, changelog=False, onlooker=observer.look)),
-        answers=Answers(observer.is_honest),
-    )
-    for message in replay.run(_counted(read(folder), tell)):
+    for message in replayed(folder, policy, model, observer.look, Answers(observer.is_honest), tell):
         observer.observe(message)
     return observer.sessions
 
