@@ -32,9 +32,12 @@ from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRi
 from pipeline.detections import BIT, DETECTIONS, FACTS, STEP_UP_MISSED, Detection
 from pipeline.processing.messages import stable_id
 from pipeline.times import HOUR_MS
+from schemas.fields import DAY_MS
 
 ANOMALY_CLEARED_MS: Final = 4 * HOUR_MS
 """For how long a step-up clears what the model finds: the same work shall not be asked about again and again."""
+MAX_REPEAT_MS: Final = DAY_MS
+"""A decision that still stands is reported once a day at least, unless the policy wants it less often."""
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 
@@ -339,11 +342,20 @@ class PolicyEngine:
             if part.episode
         )
         changed = decision.level != decision.previous or lines != state.last_reported
-        due = decision.level != "LOW" and event.at_ms >= state.reported_at + self.policy.times.repeat_s * 1000
+        due = decision.level != "LOW" and event.at_ms >= self._repeat_at(state)
         if not (changed or due or decision.revocation_id or decision.challenge_id):
             return False
         state.last_reported, state.reported_at = lines, event.at_ms
         return True
+
+    def _repeat_at(self, state: SessionRiskState) -> int:
+        """When a decision that still stands is reported again, ms: ever less often the longer its level stands.
+
+        A machine that waits for approval may stay at HIGH for as long as it runs.
+        """
+        shortest = int(self.policy.times.repeat_s * 1000)
+        as_long_as_it_stood = min(state.reported_at - state.level_since, MAX_REPEAT_MS)
+        return state.reported_at + max(shortest, as_long_as_it_stood)
 
     def wake_at(self, state: SessionRiskState, at_ms: int, mask: int) -> int:
         """When to decide again even if no event arrives, ms; 0 for never.
@@ -369,5 +381,5 @@ class PolicyEngine:
         times += [until for name, until in state.cleared_until.items() if name in BIT and mask >> BIT[name] & 1]
         if state.level != LEVELS[0]:
             times.append(state.level_since + int(self.policy.levels.dwell_s * 1000))
-            times.append(state.reported_at + int(self.policy.times.repeat_s * 1000))
+            times.append(self._repeat_at(state))
         return min((time for time in times if time > at_ms), default=0)

@@ -98,7 +98,7 @@ class Times(_Table):
         step_up_s: until when a challenge must be passed.
         rollout_s: how long a posture that got worse waits for the rest of the fleet before it leads to a step-up.
         ack_s: until when an enforcer must acknowledge a revocation.
-        repeat_s: how often a decision that still stands is reported again.
+        repeat_s: when a decision that still stands is reported again; then after twice the time, and so on, to a day.
         idle_s: how long after its last event a session is forgotten.
         ended_grace_s: the same after its sign-out.
         revoked_grace_s: the same after its revocation.

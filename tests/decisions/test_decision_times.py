@@ -79,4 +79,20 @@ def test_a_raised_level_is_reported_again_but_not_at_every_event() -> None:
 
     numbers = [at for at in range(0, 3000, 10) if session.see(at, "mass_read").is_reported]
 
-    assert numbers == [0, 900, 1800, 2700]
+    assert numbers == [0, 900, 1800]
+
+
+def test_a_decision_that_stands_is_reported_after_a_quarter_of_an_hour_then_ever_less_often_but_daily() -> None:
+    session = new_session(kind="service")
+    reported = [at for at in range(0, 4 * 86_400, 60) if session.see(at, "api_key_off_place").is_reported]
+
+    assert [at // 60 for at in reported[:8]] == [0, 15, 30, 60, 120, 240, 480, 960]
+    assert [later - at for at, later in zip(reported[-3:], reported[-2:], strict=False)] == [86_400, 86_400]
+
+
+def test_a_session_wakes_when_its_decision_is_due_again() -> None:
+    session = new_session("[levels]\ndwell_s = 0", kind="service")
+    for at in (0, 900, 1800):
+        session.see(at, "api_key_off_place")
+
+    assert session.wake() == 3600
