@@ -243,3 +243,25 @@ def test_a_key_learns_its_regions_in_its_first_sessions() -> None:
     fourth = auth(120, session_id="s-2", **CAFE, **KEY)
 
     assert found(replayed([*two, *third, fourth])) == set()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "replayed_by"),
+    [
+        ("t13d1516h2_a", "q13d0312h3_a", set()),
+        ("q13d0312h3_a", "t13d1516h2_a", set()),
+        ("t13d1516h2_a", "t13d1516h2_b", {"token_replayed"}),
+    ],
+    ids=["to HTTP/3", "to HTTP/2", "another handshake over TCP"],
+)
+def test_a_browser_that_changes_between_http_2_and_3_is_no_other_client(
+    first: str, second: str, replayed_by: set[str]
+) -> None:
+    home, cafe = ({**place, "user_agent": CHROME, "token_id": "t-1"} for place in (HOME, CAFE))
+    events = [
+        auth(0, **home | {"ja4": first}),
+        call(60, **home | {"ja4": first}),
+        call(120, **cafe | {"ja4": second}),
+    ]
+
+    assert found(replayed(events)) & {"token_replayed"} == replayed_by

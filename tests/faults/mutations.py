@@ -11,6 +11,7 @@ from tests.faults.mutation import Mutation
 from tests.faults.transmitter_mutations import TRANSMITTED
 
 TASKS: Final = "pipeline/kafka/partition_tasks.py"
+ENGINE: Final = "pipeline/decisions/engine.py"
 CONSUMER: Final = "pipeline/kafka/consumer.py"
 WORKERS: Final = "tests/faults/test_workers.py::"
 REFUSALS: Final = "tests/faults/test_refusals.py::"
@@ -223,6 +224,34 @@ POISONED: Final = (
         "        self.send(Message(DEAD_LETTERS, record.key, encode(letter)))\n",
         "",
         POISON,
+    ),
+    Mutation(
+        "suspicions end a session",
+        ENGINE,
+        "        return score(self.policy.prior + total) < self.policy.levels.high_raise\n",
+        "        return False\n",
+        "tests/decisions/test_decision_evidence.py::test_suspicions_end_no_session_however_many_they_are",
+    ),
+    Mutation(
+        "who did not answer is only suspected",
+        ENGINE,
+        "        if STEP_UP_MISSED in facts:\n            return False\n",
+        "",
+        "tests/decisions/test_decision_rollout.py::test_a_step_up_with_another_cause_too_is_not_withdrawn",
+    ),
+    Mutation(
+        "a change between HTTP/2 and HTTP/3 is another client",
+        "models/events/columns.py",
+        '    return None if ja4 is None or ja4.startswith("q") else ja4\n',
+        "    return ja4\n",
+        "tests/detections/test_client_detections.py::test_a_browser_that_changes_between_http_2_and_3_is_no_other_client",
+    ),
+    Mutation(
+        "labels of one company make a model that alarms at every call it does not know",
+        "models/detectors/labelled.py",
+        "labels.companies >= MIN_COMPANIES and attacked",
+        "attacked",
+        "tests/models/test_detector_boosted.py::test_labels_of_the_own_company_teach_nothing_about_calls_that_it_does_not_know",
     ),
 )
 
