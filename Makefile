@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
-NO_SERVICES := not kafka and not faults and not postgres and not node
+NO_SERVICES := not kafka and not faults and not attacks and not postgres and not node
 # One process a core; the tests of a file stay together, since they share what it starts.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install demo test test-slow test-all test-transmitter kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
+.PHONY: help install demo test test-slow test-all test-transmitter kafka test-kafka test-attacks test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,20 +43,23 @@ test: $(INSTALLED) ## Run the tests that need no Kafka, no PostgreSQL and no nod
 test-slow: $(INSTALLED) ## Run the slow ones among them: simulated days, whole servers, the golden replay
 	$(BIN)/pytest $(PARALLEL) -m "slow and $(NO_SERVICES)"
 
-test-all: test test-slow test-transmitter test-kafka test-faults ## Run every test, as CI does (Java, Maven, PostgreSQL, node, Prometheus)
+test-all: test test-slow test-transmitter test-kafka test-attacks test-faults ## Run every test, as CI does (Java, Maven, PostgreSQL, node, Prometheus)
 
 tests/jose/node_modules/.installed: tests/jose/package.json tests/jose/package-lock.json
 	npm ci --prefix tests/jose --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 test-transmitter: $(INSTALLED) tests/jose/node_modules/.installed ## Run what needs PostgreSQL (started by the tests) or node
-	$(BIN)/pytest -m "(postgres or node) and not kafka and not faults"
+	$(BIN)/pytest -m "(postgres or node) and not kafka and not faults and not attacks"
 
 kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
 
 test-kafka: $(INSTALLED) ## Run the tests that need Kafka, of their own unless SESSION_RISK_BROKER is set; one needs PostgreSQL, too
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m kafka
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m "kafka and not attacks"
+
+test-attacks: $(INSTALLED) ## Attack a worker and a transmitter, on a Kafka of their own where it needs one (at most five minutes)
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m attacks
 
 test-faults: $(INSTALLED) ## Break things around workers on Kafka, at moments drawn by each of SEEDS="1 2 3"; else by 1
 	SEEDS="$(or $(SEEDS),1)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m faults

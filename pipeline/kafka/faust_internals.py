@@ -159,6 +159,11 @@ PARTS = (
     ),
     Part("aiokafka.consumer.fetcher:FetchResult.getall", ("self", "max_records"), ("_partition_records",)),
     Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
+    Part(
+        "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch",
+        ("self", "builder", "tp", "timeout"),
+        ("wait_drain", "KafkaTimeoutError"),
+    ),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),
     Part(f"{_STATE}:TopicPartitionState.pause", ("self",)),

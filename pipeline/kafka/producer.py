@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from pipeline.kafka.fencing import Confirm, ProducerFence
 from pipeline.kafka.partitioner import partition_of
+from pipeline.kafka.queueing import PartitionQueues
 from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import Message
 
@@ -56,6 +57,7 @@ class BatchWriter:
     def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: ProducerFence | None = None) -> None:
         self._kafka = kafka
         self._fences = fences or ProducerFence()
+        self._queues = PartitionQueues()
         self._partitions: dict[str, int] = {}
 
     async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> Awaitable[object]:
@@ -65,16 +67,15 @@ class BatchWriter:
         of sending.
         """
         hit("chunk-worked")
-        send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
             if partition is not None and len(rows) >= _WORTH_A_BATCH:
                 acknowledged += [
-                    await self._kafka().send_batch(batch, topic, partition=partition)
+                    await self._queue_batch(topic, partition, batch)
                     for batch in self._batches(topic, rows, timestamp_ms)
                 ]
             else:
-                acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
+                acknowledged += [await self._queue_row(topic, partition, row, timestamp_ms) for row in rows]
         hit("messages-handed-over")
         return _all(acknowledged)
 
@@ -98,10 +99,18 @@ class BatchWriter:
             if confirm is not None:
                 await confirm()
             count = batch.record_count()
-            acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
+            acknowledged.append(await self._queue_batch(topic, partition, batch))
         hit("rows-handed-over")
         results = await _all(acknowledged)
         return results[-1].offset + count - 1 if results else None
+
+    async def _queue_batch(self, topic: str, partition: int, batch: Any) -> Awaitable[Any]:
+        send_batch = self._kafka().send_batch
+        return await self._queues.put(topic, partition, lambda: send_batch(batch, topic, partition=partition))
+
+    async def _queue_row(self, topic: str, partition: int | None, row: Row, timestamp_ms: int | None) -> Awaitable[Any]:
+        send, (key, value) = self._kafka().send, row
+        return await self._queues.put(topic, partition, lambda: send(topic, value, key, partition, timestamp_ms))
 
     async def _by_partition(self, messages: Sequence[Message]) -> dict[tuple[str, int | None], list[Row]]:
         rows: defaultdict[tuple[str, int | None], list[Row]] = defaultdict(list)

@@ -124,7 +124,14 @@ def test_ci_can_be_run_and_runs_every_check() -> None:
     assert os.access(script, os.X_OK)
     steps = re.findall(r"^step (.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    suites = ["make test", "make test-slow", "make test-transmitter", "make test-kafka", "make test-faults"]
+    suites = [
+        "make test",
+        "make test-slow",
+        "make test-transmitter",
+        "make test-kafka",
+        "make test-attacks",
+        "make test-faults",
+    ]
     assert steps == ["make install", "make check", *suites]
     assert f"test-all: {' '.join(suite.removeprefix('make ') for suite in suites)} ##" in makefile
 

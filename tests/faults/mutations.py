@@ -255,6 +255,17 @@ POISONED: Final = (
     ),
 )
 
+ATTACKED: Final = (
+    Mutation(
+        "a worker ends because the producer's queue is full",
+        "pipeline/kafka/queueing.py",
+        "                except KafkaTimeoutError:\n                    continue\n",
+        "                except KafkaTimeoutError:\n                    raise\n",
+        "tests/attacks/test_full_queue.py::"
+        "test_a_broker_that_takes_a_batch_late_is_waited_for_longer_than_the_producers_patience",
+    ),
+)
+
 ORDER: Final = tuple(
     Mutation(
         bug,
@@ -277,6 +288,7 @@ PROMISES: Final = {
     "nothing is doubled": DOUBLED,
     "nothing is undone": UNDONE,
     "what cannot be read harms nobody": POISONED,
+    "who may write a record, or fail to sign in, stops nothing and ends no one else's session": ATTACKED,
     "no interleaving of two workers breaks the order of writes": ORDER,
     "what is decided is transmitted, once and in order": TRANSMITTED,
 }

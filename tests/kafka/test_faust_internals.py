@@ -26,6 +26,7 @@ SOURCES = {
     "faust.transport.consumer:Consumer._commit_tps": "a20e230b05ae",
     "faust.transport.consumer:Consumer._commit_offsets": "1a6979904118",
     "aiokafka.producer.sender:Sender._send_produce_req": "aea01ae4b6c7",
+    "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367a",
     "faust.transport.consumer:Consumer._filter_committable_offsets": "dc5e9baf5d99",
     "faust.transport.consumer:Consumer.perform_seek": "0e8c130ff4b0",
     "faust.transport.consumer:Consumer.on_buffer_full": "c8961679e0bc",
