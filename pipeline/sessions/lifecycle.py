@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
-
-import numpy as np
 
 from models.events.columns import KINDS
 from models.features.volumes import named_volumes
@@ -20,6 +19,7 @@ from pipeline.sessions.state_store import SessionOutcome
 from schemas.records import RevocationAckDict
 
 SUMMARY_MS: Final = 1_800_000
+"""A live session is summarised every half hour of its life."""
 
 
 def acknowledge(
@@ -56,16 +56,13 @@ def acknowledge(
     return ""
 
 
-def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> None:
-    """Send the peak activity of each live session to its principal, every half hour of the session's life.
+def summarise(table: SessionTable, due: Iterable[int], at: int, out: SessionOutcome) -> None:
+    """Send the peak activity of the sessions in the rows *due* to their principals, at the watermark *at*, ms.
 
-    *was* and *at* are the watermarks of the previous and of this sweep, ms. Peaks start at zero after a summary.
+    Peaks start at zero after a summary.
     """
-    rows = table.rows[: table.used]
-    age, before = at - rows["started_at"], np.maximum(was - rows["started_at"], 0)
-    turn = age // SUMMARY_MS > before // SUMMARY_MS
-    over = rows["flags"] & (ENDED | REVOKED) != 0
-    for row in np.flatnonzero(turn & ~over & rows["peaks"].any(axis=1)).tolist():
+    rows = table.rows
+    for row in due:
         subject = Subject.unpack(table.names[row])
         if subject.principal_id:
             kind, peaks = KINDS[int(rows["kind"][row])], named_volumes(rows["peaks"][row])

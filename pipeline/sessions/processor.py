@@ -14,23 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.api_calls import read_calls
-from models.events.batch import DEVICE, Batch, Kind, batch_of_calls
+from models.events.batch import Batch, Kind, batch_of_calls
 from models.events.columns import Columns
 from models.state.segments import Segments, segments
-from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject, row_type
+from models.state.table import SOURCES, SessionTable, Subject, row_type
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.fold import fold
+from models.updates.passing_time import DUE, EXPIRED, SUMMARY, Patience, concerned
 from pipeline.control.active import ActiveConfig, ChallengerRoles
-from pipeline.decisions.guard import Guard, last_telemetry_at, silent_fleets
+from pipeline.decisions.guard import Guard, silent_fleets
 from pipeline.detections import BIT, MASK_WORDS
-from pipeline.detections.mask import holds_any, of_bits
+from pipeline.detections.mask import of_bits
 from pipeline.processing.messages import Stamp, stable_id
 from pipeline.processing.processor import ChangelogRow, InMemoryRecord, Outcome, Record, named_tenants
 from pipeline.sessions.context_updates import notify_network_contexts
-from pipeline.sessions.eviction import surplus, used_at
+from pipeline.sessions.eviction import surplus
 from pipeline.sessions.fast_path import ScoredChunk, is_behind, score_chunk
 from pipeline.sessions.handler import SessionEventHandler
-from pipeline.sessions.lifecycle import SessionExpiry, acknowledge, summarise
+from pipeline.sessions.lifecycle import SUMMARY_MS, SessionExpiry, acknowledge, summarise
 from pipeline.sessions.shadow import Shadows
 from pipeline.sessions.slow_path import SlowPath
 from pipeline.sessions.state_store import SessionOutcome, SessionState
@@ -213,48 +214,34 @@ class SessionProcessor:
         """Sweep at the watermark of *slot*: expire sessions, send summaries, decide where time alone may matter."""
         was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
         self.slot = slot
-        due = self._expire(at, out)
-        summarise(self.table, was, at, out)
+        marks = self._concerned(was, at)
+        self._expire(marks, at, out)
+        summarise(self.table, np.flatnonzero(marks & SUMMARY).tolist(), at, out)
         self.silent = silent_fleets(self.table, at, self.guard)
+        due = np.flatnonzero(marks & DUE)
         if due.size:
             events = [self._timer_event(row, at) for row in due.tolist()]
             self._score(segments(due), self.columns.bare(events, Kind.TICK), out)
 
-    def _expired(self, at: int) -> NDArray[np.bool_]:
-        """Rows whose time is past, by what became of their session."""
-        rows = self.table.rows[: self.table.used]
-        times, flags = self.active.engine.policy.times, rows["flags"]
-        keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
-        keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
-        since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
-        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - since > keep * 1000)
-        return over
+    def _concerned(self, was: int, at: int) -> NDArray[np.uint8]:
+        """What the time from *was* to *at* means for each row, ``(used,)`` (:mod:`models.updates.passing_time`)."""
+        times = self.active.engine.policy.times
+        intervals = float(self.active.engine.limits[SILENCE_BIT]["intervals"])
+        keep_s = times.idle_s, times.ended_grace_s, times.revoked_grace_s
+        patience = Patience(*keep_s, intervals, _SILENCE, SUMMARY_MS)
+        return concerned(self.table.rows[: self.table.used], was, at, patience)
 
-    def _due(self, at: int) -> NDArray[np.bool_]:
-        """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
-        rows = self.table.rows[: self.table.used]
-        intervals = self.active.engine.limits[SILENCE_BIT]["intervals"]
-        promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-        silent = promised & (at - last_telemetry_at(rows) > rows["interval_ms"] * intervals)
-        unsaid = ~holds_any(rows["mask"] & _SILENCE)
-        waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
-        fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)
-        due: NDArray[np.bool_] = (rows["started_at"] != 0) & (rows["flags"] & ENDED == 0) & (waking | fresh)
-        return due & (rows["seen_at"] <= at)
-
-    def _expire(self, at: int, out: SessionOutcome) -> NDArray[np.int64]:
-        """Expire sessions past their time; return the rows that are due for a decision."""
-        over = self._expired(at)
-        live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over
-        evicted = surplus(self.table, live, self.options.max_sessions)
-        out.count("evicted_sessions", by=evicted.size)
-        over[evicted] = True
-        due = np.flatnonzero(self._due(at) & ~over)
+    def _expire(self, marks: NDArray[np.uint8], at: int, out: SessionOutcome) -> None:
+        """Expire the sessions *marks* says, and those above the limit, whose marks become the same."""
+        if len(self.table) > self.options.max_sessions:
+            live = (self.table.rows["started_at"][: self.table.used] != 0) & (marks != EXPIRED)
+            evicted = surplus(self.table, live, self.options.max_sessions)
+            out.count("evicted_sessions", by=evicted.size)
+            marks[evicted] = EXPIRED
         farewell = SessionExpiry(self.table, self.risk_states, at, self._stamp(at, out))
-        for row in np.flatnonzero(over).tolist():
+        for row in np.flatnonzero(marks == EXPIRED).tolist():
             farewell.announce(row, out)
             out.forget(row, self.state)
-        return due
 
     def _timer_event(self, row: int, at: int) -> dict[str, Any]:
         names = Subject.unpack(self.table.names[row])

@@ -89,8 +89,8 @@ def main(picture: str | None = None) -> None:
     clock.wrap(fast_path, "firing", "rules")
     clock.wrap(type(active.detector), "score", "score")
     clock.wrap(outcome.OutcomeBuilder, "outcome", "encode rows")
-    for name in ("_expire", "silent_fleets", "summarise"):
-        clock.wrap(SessionProcessor if name == "_expire" else processor, name, "sweeps")
+    for name in ("_concerned", "_expire", "silent_fleets", "summarise"):
+        clock.wrap(SessionProcessor if name in ("_concerned", "_expire") else processor, name, "sweeps")
     columns = {}
     print(f"{'sessions':>9} {'µs':>6} " + " ".join(f"{step:>13}" for step in STEPS))
     for sessions in SIZES:
