@@ -264,6 +264,21 @@ ATTACKED: Final = (
         "tests/attacks/test_full_queue.py::"
         "test_a_broker_that_takes_a_batch_late_is_waited_for_longer_than_the_producers_patience",
     ),
+    Mutation(
+        "a device that leaves its attestation unevaluated for a report may then fail it",
+        "pipeline/contexts/device/posture_changes.py",
+        'changes.attested if fact.name == "attestation" else posture.get(fact.name)',
+        "posture.get(fact.name)",
+        "tests/attacks/test_posture_evasions.py::"
+        "test_what_is_left_unsaid_for_a_while_is_compared_with_what_was_said_before",
+    ),
+    Mutation(
+        "what a device leaves out is forgotten",
+        "pipeline/contexts/device/processor.py",
+        "    device.posture |= facts\n",
+        "    device.posture = facts\n",
+        "tests/attacks/test_posture_evasions.py::test_a_fact_that_is_left_out_afterwards_stays_as_bad_as_it_was",
+    ),
 )
 
 ORDER: Final = tuple(
