@@ -18,8 +18,8 @@ from models.features.decayed_counters import LONG, SHORT
 from models.features.volumes import VOLUMES
 from models.hash_index import RowIndex
 
-HAS_RISK_STATE, REVOKED, ENDED = 1, 2, 4
-"""Bits of a row's ``flags``."""
+HAS_RISK_STATE, REVOKED, ENDED, GUESSED = 1, 2, 4, 8
+"""Bits of a row's ``flags``. *GUESSED*: so far there were only failed sign-ins, so nobody got into the session."""
 
 Rows = NDArray[Any]
 """A structured array of a :func:`row_type`."""

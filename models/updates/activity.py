@@ -59,7 +59,7 @@ def among(*actions: str) -> NDArray[np.bool_]:
     return table
 
 
-_FAILURES: Final = among("sign_in_failed", "mfa_denied", "mfa_failed")
+FAILURES: Final = among("sign_in_failed", "mfa_denied", "mfa_failed")
 _STRONG: Final = among("sign_in", "mfa_passed", "step_up_passed")
 _FACTOR: Final = among("mfa_passed", "step_up_passed")
 _CREDENTIAL: Final = among("credential_added", "credential_changed", "credential_removed")
@@ -103,7 +103,7 @@ def apply_auth(row: Any, fact: Any, fields: Any, at: int, marks: Any) -> None:
     """Failures, denials, credential changes; when a factor was last proved, and a token last refreshed."""
     action = fields.action
     fact.action, fact.by_sim, fact.powerful = action, fields.by_sim, fields.powerful
-    marks[_FAILED], marks[_CHANGED] = _FAILURES[action], _CREDENTIAL[action]
+    marks[_FAILED], marks[_CHANGED] = FAILURES[action], _CREDENTIAL[action]
     marks[_MFA_DENIED] = action == _DENIED
     if _STRONG[action]:
         row.strong_s = max(row.strong_s, whole_seconds(at))

@@ -37,6 +37,7 @@ class DecisionInput:
         fleet_silent: whether the guard finds the tenant's fleet silent; called only when it matters.
         used_at: when the session was last used before this event, ms.
         is_use: whether this event is a use of the session.
+        is_open: whether anybody got into the session; without that there is nothing to command.
         observed_text: what a context observed, in words, by signal.
         silence_unverified: whether no telemetry shows that the tenant's devices could be received; as *fleet_silent*.
     """
@@ -55,6 +56,7 @@ class DecisionInput:
     fleet_silent: Callable[[], bool]
     used_at: int = 0
     is_use: bool = False
+    is_open: bool = True
     observed_text: Mapping[str, str] = field(default_factory=dict)
     silence_unverified: Callable[[], bool] = bool
 

@@ -252,7 +252,7 @@ class PolicyEngine:
         if state.revocation:
             decision.action = "revoke"
             return
-        if decision.score < self._min_score(decision.level):
+        if decision.score < self._min_score(decision.level) or not event.is_open:
             decision.action = "allow"
         if self.policy.mode == "observe":
             return

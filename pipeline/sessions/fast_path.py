@@ -14,8 +14,8 @@ from models.events.columns import ACTION, FACTOR_CHANGES
 from models.events.context_columns import SOURCE
 from models.features.table import as_seen_by_models
 from models.state.segments import Bools
-from models.state.table import HAS_RISK_STATE
-from models.updates.activity import among
+from models.state.table import GUESSED, HAS_RISK_STATE
+from models.updates.activity import FAILURES, among
 from models.updates.fold import Folded
 from pipeline.control.active import ActiveConfig
 from pipeline.detections import firing
@@ -110,6 +110,34 @@ def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> 
         return band
     known = folded.facts["familiar"] & ~is_unmodelled(folded.facts)
     answer: NDArray[np.uint8] = np.where(known, band, np.minimum(band, 1)).astype(np.uint8)
+    return answer
+
+
+def only_guessed(folded: Folded) -> Bools:
+    """Where nobody has got into the session: it consists of failed sign-ins up to each event, ``(n,)``.
+
+    What contexts, analysts and timers add to such a session changes nothing about that.
+    """
+    seg, before = folded.seg, folded.before
+    guessed: Bools = before["flags"][seg.of] & GUESSED != 0
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+        return guessed
+    failed = FAILURES[folded.facts["action"]] if folded.batch.kind is Kind.AUTH else np.zeros(guessed.size, np.bool_)
+    used = np.cumsum(~failed)
+    used_since_start = used - (used - ~failed)[seg.starts][seg.of]
+    fresh: Bools = (before["kind"] == 0)[seg.of]
+    answer: Bools = (guessed | fresh) & (used_since_start == 0)
+    return answer
+
+
+def opened(folded: Folded, guessed: Bools) -> Bools:
+    """The events by which somebody got into a session of which there were only guesses before, ``(n,)``."""
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+        return np.zeros(guessed.size, np.bool_)
+    earlier = np.empty_like(guessed)
+    earlier[1:] = guessed[:-1]
+    earlier[folded.seg.starts] = folded.before["flags"] & GUESSED != 0
+    answer: Bools = earlier & ~guessed
     return answer
 
 

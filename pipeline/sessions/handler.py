@@ -26,7 +26,7 @@ from pipeline.decisions.explanations import reasons
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.risk import LEVELS
 from pipeline.decisions.risk_state import MAX_DEVICES, Revocation
-from pipeline.detections.detection import STEP_UP_MISSED, authenticated
+from pipeline.detections.detection import STEP_UP_MISSED
 from pipeline.processing.messages import Stamp, activity, binding, source_event_id, stable_id
 from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions import feedback, lineage
@@ -37,7 +37,7 @@ from pipeline.sessions.slow_path import PROVING, SlowPath, SlowPathEvent
 
 ON_ITS_WAY_MS: Final = 10_000
 """A call that arrives so soon after a sign-out, in ms, may have begun before it."""
-_SIGN_IN, _SIGN_OUT, _FAILED = ACTION["sign_in"], ACTION["sign_out"], ACTION["sign_in_failed"]
+_SIGN_IN, _SIGN_OUT = ACTION["sign_in"], ACTION["sign_out"]
 
 
 class SessionEventHandler:
@@ -66,6 +66,8 @@ class SessionEventHandler:
         moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
         moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
+        guess, opened = bool(self.slow_path.guessed[index]), bool(self.slow_path.opened[index])
+        started = started or opened
         subject, kind = subject_at(self.slow_path.table, folded, index), KINDS[int(facts["kind"][index])]
         if (action := event.get("action")) in FACTOR_CHANGES:
             pair = (str(event["event_id"]), int(event["occurred_at"]))
@@ -79,10 +81,13 @@ class SessionEventHandler:
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"
             event_id, at = str(event["event_id"]), int(event["occurred_at"])
-            guess = facts["action"][index] == _FAILED and not authenticated(facts)[index]
-            self.out.send(activity(subject, kind, what, event_id, at, event, used, guess=bool(guess)))
+            self.out.send(activity(subject, kind, what, event_id, at, event, used, guess=guess))
+        if guess:
+            return
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
             self._send_binding(subject, kind, event["device_id"], "live", event)
+        elif opened and subject.device_id:  # named by a guess, and not by what got in
+            self._send_binding(subject, kind, subject.device_id, "live", event)
 
     def _send_binding(self, subject: Subject, kind: str, device_id: str, live: str, event: Mapping[str, Any]) -> None:
         at = int(event["occurred_at"])

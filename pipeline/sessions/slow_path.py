@@ -17,7 +17,7 @@ from models.events.batch import Kind
 from models.events.columns import ACTION, KINDS
 from models.features.table import FEATURE_NAMES
 from models.state.segments import Bools
-from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, Subject
+from models.state.table import ENDED, GUESSED, HAS_RISK_STATE, REVOKED, SessionTable, Subject
 from models.updates.arrivals import subject_at
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.decision import DecisionInput
@@ -30,6 +30,8 @@ from pipeline.sessions.fast_path import (
     ScoredChunk,
     continues_after_sign_out,
     forces_slow_path,
+    only_guessed,
+    opened,
     reveals_identity,
 )
 
@@ -104,7 +106,9 @@ class SlowPath:
         self.mask_moved = differs(chunk.mask, self.mask_before)
         self.band_before = _earlier(chunk.band, before["band"], seg.starts)
         self.forced = forces_slow_path(chunk.folded)
-        self.revealing = reveals_identity(chunk.folded)
+        self.guessed = only_guessed(chunk.folded)
+        self.opened = opened(chunk.folded, self.guessed)
+        self.revealing = reveals_identity(chunk.folded) | self.opened
         self.continues = continues_after_sign_out(chunk.folded)
         self.alarming = active.engine.alarming_band
         self.on_suspicion = np.ones(len(chunk.level), np.bool_)
@@ -142,6 +146,7 @@ class SlowPath:
         rows = self.table.rows
         rows["mask"][seg.keys] = self.chunk.mask[seg.lasts]
         rows["band"][seg.keys] = self.chunk.band[seg.lasts]
+        flags = np.where(self.guessed[seg.lasts], flags | GUESSED, flags & ~np.uint8(GUESSED))
         rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
 
     def _note_suspicion(self, index: int, owner: int) -> None:
@@ -234,6 +239,7 @@ class SlowPath:
             used_at=int(folded.facts["used_at"][index]),
             is_use=folded.batch.kind in (Kind.AUTH, Kind.CALL),
             observed_text=current.event.get("details") or {},
+            is_open=not self.guessed[index],
             silence_unverified=lambda: self.fleet_unheard(current.subject.tenant),
         )
 

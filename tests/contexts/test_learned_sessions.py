@@ -31,7 +31,7 @@ def test_nothing_is_learned_from_a_failed_sign_in() -> None:
 def test_a_session_that_begins_with_a_wrong_password_is_learned_from_once_it_is_signed_in() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
-    player.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
+    player.play(activity(70, session_id="typo", used=["scope:read"], **CAFE))
 
     assert known(player.play(activity(80, session_id="s-2", **CAFE))) == [(True, True, True, True)]
 

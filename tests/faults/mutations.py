@@ -29,6 +29,8 @@ ODD: Final = (
     "test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_stop_nothing"
 )
 
+GUESSES: Final = "tests/attacks/test_guessed_sessions.py::"
+
 
 LOST: Final = (
     Mutation(
@@ -278,6 +280,41 @@ ATTACKED: Final = (
         "    device.posture |= facts\n",
         "    device.posture = facts\n",
         "tests/attacks/test_posture_evasions.py::test_a_fact_that_is_left_out_afterwards_stays_as_bad_as_it_was",
+    ),
+    Mutation(
+        "a session that nobody got into gets commands and spends the budget",
+        ENGINE,
+        " or not event.is_open:\n",
+        ":\n",
+        f"{GUESSES}test_guesses_with_the_id_of_a_rooted_phone_are_bound_to_no_device_and_hold_no_revocation_up",
+    ),
+    Mutation(
+        "a session that nobody got into is bound to the device it names",
+        "pipeline/sessions/handler.py",
+        "        if guess:\n            return\n",
+        "",
+        f"{GUESSES}test_guesses_with_the_id_of_a_rooted_phone_are_bound_to_no_device_and_hold_no_revocation_up",
+    ),
+    Mutation(
+        "a session that somebody got into after a wrong password counts as a guess for ever",
+        "pipeline/sessions/slow_path.py",
+        "flags & ~np.uint8(GUESSED)",
+        "flags",
+        f"{GUESSES}test_a_session_that_somebody_gets_into_after_a_wrong_password_is_bound_and_judged",
+    ),
+    Mutation(
+        "guesses stay among the sessions of their principal",
+        "pipeline/contexts/principal/processor.py",
+        "        del principal.live[session_id]\n        principal.sessions_seen -= 1\n",
+        "        pass\n",
+        f"{GUESSES}test_guesses_take_no_place_among_a_principals_sessions",
+    ),
+    Mutation(
+        "guesses push the sessions of their principal off its list",
+        "pipeline/contexts/principal/processor.py",
+        "        while not guess and exceeds(",
+        "        while exceeds(",
+        f"{GUESSES}test_a_guess_pushes_no_session_off_a_full_list",
     ),
 )
 

@@ -152,10 +152,11 @@ def _session_appears(
     shown = attributes_of(event)
     known = {name: any(value in principal.known[name] for value in values) for name, values in shown.items()}
     sessions_before = principal.sessions_seen
-    if session_id not in principal.live:
+    is_new = session_id not in principal.live
+    if is_new:
         principal.sessions_seen += 1
         principal.live[session_id] = LiveSession(at, "", DeviceFamiliarity.OWN, [])
-        while exceeds(principal.live, MAX_SESSIONS, MAX_SESSIONS_BYTES):
+        while not guess and exceeds(principal.live, MAX_SESSIONS, MAX_SESSIONS_BYTES):
             del principal.live[next(iter(principal.live))]
             out.count("forgotten_sessions", "principal")
     else:
@@ -191,6 +192,9 @@ def _session_appears(
         out.send(message(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
     if not guess:
         _learn(principal, shown, event)
+    elif is_new:  # nobody got in: it takes no place among the principal's sessions
+        del principal.live[session_id]
+        principal.sessions_seen -= 1
 
 
 def _notify(
