@@ -111,11 +111,11 @@ docs: $(INSTALLED) ## Write the generated parts of all pages and the picture of 
 train: $(INSTALLED) ## Train the default model anew
 	$(BIN)/session-risk train
 
-fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds (some minutes)
-	$(BIN)/python -m pipeline.offline.evaluation --fit
+fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds (some minutes); WORLDS=FOLDER: the model and weights that ship, in labelled worlds
+	$(BIN)/python -m pipeline.offline.evaluation --fit $(if $(WORLDS),--worlds $(WORLDS) --out models/artefacts/default --weights pipeline/decisions/fitted.toml)
 
 evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md; WORLDS=FOLDER: print it for labelled worlds instead
-	$(BIN)/python -m pipeline.offline.evaluation $(if $(LOGS),--logs $(LOGS)) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m pipeline.offline.evaluation $(if $(LOGS),--logs $(LOGS)) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(LEFT_OUT),--leave-one-out)
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) .venv-race tests/jose/node_modules tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk

@@ -34,16 +34,29 @@ class BadModel(ValueError):
 def write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write *files* into *directory*, then the page for people and the card.
 
-    The card is written last and has the hash of every file, so a half-written model is refused.
+    The card is written last and has the hash of every file, so a half-written model is refused. Files of a model that
+    was there before are removed, if its card names them.
     """
     directory.mkdir(parents=True, exist_ok=True)
     page = "\n".join(_page(about, [name for name in PICTURES if name in files])) + "\n"
     contents = {**files, PAGE: page.encode()}
+    for name in _named_by_card(directory) - contents.keys():
+        (directory / name).unlink(missing_ok=True)
     for name, content in contents.items():
         (directory / name).write_bytes(content)
     hashes = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
     card = {**about, "sha256": hashes}
     (directory / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def _named_by_card(directory: Path) -> set[str]:
+    """The files in *directory* that the card there names; none if it cannot be read."""
+    try:
+        named = json.loads((directory / CARD).read_text("utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    inside = {entry.name for entry in directory.iterdir()}
+    return inside & set(named) if isinstance(named, dict) else set()
 
 
 def read(directory: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BANDS = (0.99, 0.999, 0.9999)
-"""Quantiles of normal traffic that a score in band 1, 2 or 3 is above."""
+BANDS = (0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
+"""Quantiles of normal traffic that a score in band 1, 2 … is above."""
 
 
 class Moved(NamedTuple):

@@ -14,11 +14,23 @@ Floats = NDArray[np.float64]
 
 QUANTILES: Final = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, *BANDS])
 """Where the scale has its knots."""
+_FORMER_QUANTILES: Final = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999])
+"""Where it had them before there were six bands."""
 
 
 def knots_of(raw: Floats) -> Floats:
     """The raw scores ``(n,)`` of normal traffic at :data:`QUANTILES`."""
     return np.maximum.accumulate(np.quantile(raw, QUANTILES))
+
+
+def with_all_knots(knots: Floats) -> Floats:
+    """The *knots* ``(kinds, q)`` of a model, at :data:`QUANTILES` even if an earlier version wrote it.
+
+    A scale is linear between its knots, so more of them on the same lines change no score.
+    """
+    if knots.shape[-1] != len(_FORMER_QUANTILES):
+        return knots
+    return np.vstack([np.interp(QUANTILES, _FORMER_QUANTILES, scale) for scale in knots])
 
 
 def calibrated(raw: Floats, knots: Floats, kinds: NDArray[np.uint8] | None = None) -> Floats:

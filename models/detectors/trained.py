@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors import explanation
-from models.detectors.base import BANDS, Moved
-from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of
+from models.detectors.base import Moved
+from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of, with_all_knots
 from models.detectors.explanation import NORMS
 from models.detectors.labelled import BoostedStage, Labels, SecondStage, fit_second, second_stage
 from models.detectors.methods import METHODS, Arrays, Scorer, fitted
@@ -85,8 +85,8 @@ class Trained:
 
     @property
     def thresholds(self) -> Floats:
-        """Raw scores of all principals at :data:`BANDS`, for the card."""
-        return self.knots[0, -len(BANDS) :]
+        """Raw scores of all principals that 1, 0.1 and 0.01 % of normal traffic exceed, for the card."""
+        return self.knots[0, np.isin(QUANTILES, (0.99, 0.999, 0.9999))]
 
     def first(self, seen: Seen, kinds: Kinds) -> Floats:
         """Scores of the first stage alone, ``(n,)``."""
@@ -114,15 +114,19 @@ class Trained:
             return self.raw(seen, kinds)
         return self.second.raw(seen, self.first(seen, kinds))
 
-    def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds) -> Trained:
+    def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds, raw: Floats | None = None) -> Trained:
         """The same detector with a second stage, which *normal* ``(m, f)`` of *kinds* ``(m,)`` calibrates.
+
+        *raw*: the scores ``(m,)`` that calibrate it, if others than the second stage's own: those of second stages that
+        have not seen the company, as the scores of what a model has learned from are too low.
 
         Raises:
             TooFewLabels: fewer labelled sessions than a regression needs.
         """
         first = self.first(normal, kinds)
         second = fit_second(labels, self.first(labels.seen, labels.kinds), normal, first)
-        return replace(self, second=second, second_knots=_knots(second.raw(normal, first), kinds, by_kind=True))
+        raw = second.raw(normal, first) if raw is None else raw
+        return replace(self, second=second, second_knots=_knots(raw, kinds, by_kind=True))
 
     def raw(self, seen: Seen, kinds: Kinds) -> Floats:
         """Raw scores of the first stage, before calibration, ``(n,)``."""
@@ -193,10 +197,10 @@ def from_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
         method,
         scorers,
         scorer_of,
-        arrays["knots"],
+        with_all_knots(arrays["knots"]),
         arrays["norms"],
         second_stage(second) if second else None,
-        second["both_knots"] if second else None,
+        with_all_knots(second["both_knots"]) if second else None,
     )
     if detector.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):
         raise ValueError(f"it knows {detector.norms.shape[-1]} features, here are {len(FEATURE_NAMES)}")

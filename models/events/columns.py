@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from operator import itemgetter
 from typing import Any, Final
 
@@ -36,10 +35,11 @@ from models.events.batch import (
     merged,
 )
 from models.events.context_columns import context_columns
+from models.events.networks import is_inside, network_name
 from models.events.operations import is_guarded, is_powerful, stage_of
 from models.events.string_cache import StringCache
 from models.events.text_hashing import PART_SEPARATOR, Fingerprints, hash_ids, hash_spans, shortened
-from models.events.user_agents import software_of
+from models.events.user_agents import BROWSER, HANDSET, software_of
 from schemas.fields import DEFAULT_TENANT
 
 Floats = NDArray[np.float64]
@@ -160,31 +160,14 @@ def tcp_fingerprint(ja4: str | None) -> str | None:
     return None if ja4 is None or ja4.startswith("q") else ja4
 
 
-def network_name(ip: str | None, asn: int | None) -> str | None:
-    """Return the network of an event: its ASN, else the /24 (IPv4) or /48 (IPv6) of the address.
+def is_of_client(principal_kind: str | None, ip: str | None, user_agent: str | None) -> bool:
+    """Return whether an event's user agent and JA4 are those of the client.
 
-    However an address is written, its network has one name (RFC 5952); an IPv4 address mapped into IPv6 (RFC 4291
-    §2.5.5.2) is the IPv4 address. A text that is no address is its own network.
-
-    >>> network_name("192.0.2.7", 64500), network_name("::ffff:192.0.2.7", None), network_name("2001:db8::5", None)
-    ('as64500', '192.0.2', '2001:db8:0')
+    A service behind a proxy logs the hop before it: an address from inside and the software of that hop, which the
+    person never had. A browser with an address from inside is the person's, in an office without NAT; a machine may
+    run inside.
     """
-    if asn is not None:
-        return f"as{asn}"
-    return None if ip is None else _prefix(ip)
-
-
-@lru_cache(maxsize=65_536)
-def _prefix(ip: str) -> str:
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return ip
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    number = int(mapped or address)
-    if mapped or address.version == 4:
-        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8))
-    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80))
+    return principal_kind != "human" or software_of(user_agent) & ~HANDSET == BROWSER or not is_inside(ip)
 
 
 class Columns:
@@ -286,8 +269,11 @@ class Columns:
         owners = zip(tenant, session, strict=True)
         values["key"] = [self._fingerprint(f"{item or DEFAULT_TENANT}{PART_SEPARATOR}{name}") for item, name in owners]
         values["address"] = self._fingerprints(ip)
+        of_client = list(map(is_of_client, kind, ip, ua))
+        ua = tuple(item if own else None for item, own in zip(ua, of_client, strict=True))
+        ja4 = tuple(item if own else None for item, own in zip(ja4, of_client, strict=True))
         client = {
-            PREFIX: (network_name(item, None) for item in ip),
+            PREFIX: (None if is_inside(item) else network_name(item, None) for item in ip),
             UA: ua,
             FAMILY: map(client_family, ua),
             JA4: map(tcp_fingerprint, ja4),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
-
-from models.events.columns import network_name
 
 HIDING: Final = frozenset({"vpn", "hosting", "tor"})
 """Kinds of network whose addresses do not show where their users are."""
@@ -28,6 +26,33 @@ _INSIDE: Final = tuple(
     )
 )
 """RFC 1918, 6598, 1122, 3927, 4193, 4291: addresses seen from inside, as behind a NAT or on a private link."""
+
+
+def network_name(ip: str | None, asn: int | None) -> str | None:
+    """Return the network of an event: its ASN, else the /24 (IPv4) or /48 (IPv6) of the address.
+
+    However an address is written, its network has one name (RFC 5952); an IPv4 address mapped into IPv6 (RFC 4291
+    §2.5.5.2) is the IPv4 address. A text that is no address is its own network.
+
+    >>> network_name("192.0.2.7", 64500), network_name("::ffff:192.0.2.7", None), network_name("2001:db8::5", None)
+    ('as64500', '192.0.2', '2001:db8:0')
+    """
+    if asn is not None:
+        return f"as{asn}"
+    return None if ip is None else _prefix(ip)
+
+
+@lru_cache(maxsize=65_536)
+def _prefix(ip: str) -> str:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    number = int(mapped or address)
+    if mapped or address.version == 4:
+        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8))
+    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80))
 
 
 def network_of(event: Mapping[str, Any]) -> str | None:

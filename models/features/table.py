@@ -312,6 +312,13 @@ def as_seen_by_models(values: Floats) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.T, dtype=np.float32)
 
 
+def in_own_units(seen: NDArray[np.float32]) -> Floats:
+    """The inverse of :func:`as_seen_by_models`, but for its rounding, as rows: ``(n, f)``."""
+    values = seen.astype(np.float64)
+    values[:, _LOG] = np.expm1(values[:, _LOG])
+    return values
+
+
 def _digest() -> str:
     counters = [f"{counter.name}|{counter.increment}|{counter.half_life}" for counter in DECAYED_COUNTERS]
     features = [f"{feature.name}|{feature.unit}|{feature.scale}" for feature in FEATURES]

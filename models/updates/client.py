@@ -135,7 +135,7 @@ def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
     fact.client_changed = software or fact.device_changed
     fact.token_changed = changed >> TOKEN & 1
     fact.key_changed = changed >> KEY & 1
-    sure = action in (-1, _REFRESHED) and not (fact.token_changed or same >> KEY & 1)
+    sure = action in (-1, _REFRESHED) and same >> TOKEN & 1 and not same >> KEY & 1
     fact.hijacked = sure and fact.network_changed and fact.client_changed
 
 

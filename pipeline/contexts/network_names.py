@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from models.events.columns import network_name
+from models.events.networks import network_name
 
 _CUT_FROM_TEXT: Final = re.compile("[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{0,4}")
 

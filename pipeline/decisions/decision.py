@@ -16,6 +16,8 @@ from pipeline.detections.detection import is_modelled
 
 ANOMALY: Final = "anomaly"
 """The name of the contribution that is the anomaly model's."""
+TENANT_THRESHOLD: Final = "tenant_threshold"
+"""The name of the contribution that makes suspicions weigh less where people have refuted them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class DecisionInput:
         is_open: whether anybody got into the session; without that there is nothing to command.
         observed_text: what a context observed, in words, by signal.
         silence_unverified: whether no telemetry shows that the tenant's devices could be received; as *fleet_silent*.
+        threshold: by how much log-odds the tenant's people have made suspicions weigh less.
     """
 
     at_ms: int
@@ -59,6 +62,7 @@ class DecisionInput:
     is_open: bool = True
     observed_text: Mapping[str, str] = field(default_factory=dict)
     silence_unverified: Callable[[], bool] = bool
+    threshold: float = 0.0
 
     @property
     def is_person(self) -> bool:
@@ -106,6 +110,7 @@ class Decision:
         revocation_id: of the revocation to send, or "".
         challenge_id: of the challenge to send, or "".
         held: whether the guard holds a command.
+        refuted: whether the event is a passed step-up that rested on suspicion, which was wrong.
         waits_for_fleet: whether a command waits for a possible rollout.
         detections: ids of the detections that count.
         learning: ids of the detections whose baseline is not established.
@@ -123,6 +128,7 @@ class Decision:
     challenge_id: str = ""
     held: bool = False
     waits_for_fleet: bool = False
+    refuted: bool = False
     detections: list[str] = field(default_factory=list)
     learning: list[str] = field(default_factory=list)
 

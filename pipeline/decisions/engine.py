@@ -11,7 +11,7 @@ from typing import Final
 
 from models.events.columns import ACTION
 from models.state.table import Subject
-from pipeline.decisions.decision import ANOMALY, Contribution, Decision, DecisionInput
+from pipeline.decisions.decision import ANOMALY, TENANT_THRESHOLD, Contribution, Decision, DecisionInput
 from pipeline.decisions.guard import Guard, next_minute
 from pipeline.decisions.holds import (
     HELD_FLEET_SILENT,
@@ -86,6 +86,7 @@ class PolicyEngine:
             event: what is observed.
             guard: must admit every revocation.
         """
+        refuted = self._refutes(state, event)
         self._apply_step_up(state, event)
         self._check_deadline(state, event)
         self._update_episodes(state, event)
@@ -109,11 +110,19 @@ class PolicyEngine:
             ),
             suppressed="; ".join(part.suppressed for part in contributions if part.suppressed),
             contributions=contributions,
+            refuted=refuted,
         )
         decision.detections = [part.detection for part in decision.counted if part.detection in BIT]
         self._command(state, subject, event, guard, decision)
         decision.is_reported = self._report(state, event, decision)
         return decision
+
+    @staticmethod
+    def _refutes(state: SessionRiskState, event: DecisionInput) -> bool:
+        """Whether *event* passes a step-up that rested on suspicion alone."""
+        challenge = state.challenge
+        asked = event.action == _STEP_UP and challenge is not None and not state.revocation
+        return asked and challenge is not None and FACTS.isdisjoint(challenge.detections)
 
     def _apply_step_up(self, state: SessionRiskState, event: DecisionInput) -> None:
         """A proved factor clears what it can clear and closes the challenge."""
@@ -202,9 +211,19 @@ class PolicyEngine:
             cleared = ANOMALY in state.held_at_step_up or ANOMALY in state.cleared_until
             suppressed = f"{ANOMALY}: answered with a factor" if cleared else ""
             contributions.append(Contribution(ANOMALY, weight, suppressed=suppressed))
+        if event.threshold and (less := self._threshold(contributions, event)):
+            contributions.append(Contribution(TENANT_THRESHOLD, -less))
         if self._proved_since(contributions, event):
             contributions.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
         return sorted(contributions, key=lambda contribution: (-contribution.log_odds, contribution.detection))
+
+    @staticmethod
+    def _threshold(contributions: list[Contribution], event: DecisionInput) -> float:
+        """By how much the suspicions among *contributions* weigh less in this tenant; never more than they weigh."""
+        if not event.is_person:
+            return 0.0
+        suspected = sum(part.log_odds for part in contributions if not part.suppressed and part.detection not in FACTS)
+        return round(min(event.threshold, max(suspected, 0.0)), 2)
 
     def is_suspicion(self, state: SessionRiskState, subject: Subject, at_ms: int) -> bool:
         """Whether the facts about the session of *subject* do not reach HIGH without what is only unusual.

@@ -8,7 +8,7 @@ from typing import Any, Final
 from models.detectors.base import BANDS, Moved
 from models.features.table import FEATURES
 from models.updates.call_sequence import SEQUENCE
-from pipeline.decisions.decision import ANOMALY, Contribution
+from pipeline.decisions.decision import ANOMALY, TENANT_THRESHOLD, Contribution
 from pipeline.decisions.risk_state import DetectionEpisode
 from pipeline.detections import BIT, DETECTIONS, Detection, Limits
 
@@ -100,7 +100,11 @@ def _amount_without_window(feature: str, value: float) -> str:
 
 _SEQUENCE_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
 MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
-_TRUST_TEXT: Final = "A factor was proved a short while ago."
+_TEXTS: Final = {
+    "fresh_strong_auth": "A factor was proved a short while ago.",
+    TENANT_THRESHOLD: "People of this tenant passed step-ups, so that suspicions weigh less here.",
+}
+"""Of contributions that are no evidence."""
 
 
 def reasons(
@@ -125,7 +129,7 @@ def _reason(
     if contribution.episode is None:
         return {
             "detection": contribution.detection,
-            "text": _TRUST_TEXT,
+            "text": _TEXTS[contribution.detection],
             "severity": "LOW",
             "contribution": contribution.log_odds,
         }

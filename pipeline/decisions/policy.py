@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import tomllib
+from bisect import bisect_right
 from collections.abc import Mapping
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.detectors.base import BANDS
 from models.state.table import Subject
 from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 
@@ -91,6 +93,20 @@ class GuardLimits(_Table):
     step_up_if_unverified: Flag = True
 
 
+class BudgetLimits(_Table):
+    """How many step-ups of honest people suspicions may cost in each tenant (:mod:`pipeline.decisions.step_up_budget`).
+
+    Attributes:
+        step_ups_per_1000_hours: passed step-ups in 1,000 hours of people's sessions in use.
+        raise_by: log-odds by which a passed step-up raises the threshold of suspicions in its tenant; 0: never.
+        max_raise: the largest threshold, log-odds.
+    """
+
+    step_ups_per_1000_hours: Annotated[Number, Field(ge=0)] = 5.0
+    raise_by: Annotated[Number, Field(ge=0)] = 1.0
+    max_raise: Annotated[Number, Field(ge=0)] = 6.0
+
+
 class Times(_Table):
     """Deadlines and lifetimes in seconds of event time.
 
@@ -155,6 +171,20 @@ class Suppression(_Table):
         return at_ms < self.expires_at and all(matches)
 
 
+_FORMER_BANDS: Final = (0.99, 0.999, 0.9999)
+
+
+def _of_every_band(weights: tuple[float, ...]) -> tuple[float, ...]:
+    if len(weights) == len(_FORMER_BANDS):
+        return tuple(weights[bisect_right(_FORMER_BANDS, band) - 1] for band in BANDS)
+    if len(weights) != len(BANDS):
+        raise ValueError(f"give {len(BANDS)} numbers, one for each band of the model's score")
+    return weights
+
+
+AnomalyWeights = Annotated[tuple[Number, ...], AfterValidator(_of_every_band)]
+
+
 class Policy(_Table):
     """Everything that a decision depends on besides state, events and model.
 
@@ -162,7 +192,8 @@ class Policy(_Table):
         name: the first part of the policy's id.
         mode: ``observe`` decides and reports, but sends no commands.
         prior: log-odds of a session with no evidence.
-        anomaly_weights: log-odds of a model score in band 1, 2 and 3 (:data:`models.detectors.base.BANDS`).
+        anomaly_weights: log-odds of a model score in band 1, 2 … (:data:`models.detectors.base.BANDS`). Three numbers,
+            as before there were six bands, are those above the quantiles 0.99, 0.999 and 0.9999.
         fresh_strong_auth_weight: log-odds of a factor proved within the last *fresh_strong_auth_s* seconds.
         low_features_share: the share of vectors scored LOW that are logged for retraining; those of MEDIUM and HIGH
             all are.
@@ -172,7 +203,7 @@ class Policy(_Table):
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
     mode: Mode = "enforce"
     prior: Number = -4.0
-    anomaly_weights: tuple[Number, Number, Number] = (0.5, 0.9, 1.2)
+    anomaly_weights: AnomalyWeights = (0.5, 0.5, 0.5, 0.9, 0.9, 1.2)
     fresh_strong_auth_weight: Annotated[Number, Field(le=0)] = -0.5
     fresh_strong_auth_s: Seconds = 600.0
     levels: Levels = Levels()
@@ -181,6 +212,7 @@ class Policy(_Table):
     api_key: Actions = Actions()
     agent: Actions = Actions()
     guard: GuardLimits = GuardLimits()
+    budget: BudgetLimits = BudgetLimits()
     times: Times = Times()
     feedback: Feedback = Feedback()
     low_features_share: Annotated[Number, Field(ge=0, le=1)] = 0.002

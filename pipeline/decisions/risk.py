@@ -20,6 +20,11 @@ def score(log_odds: float) -> float:
     return round(100.0 / (1.0 + math.exp(-max(-700.0, log_odds))), 1)
 
 
+def log_odds(score: float) -> float:
+    """The inverse of :func:`score`, without its rounding; *score* is above 0 and below 100."""
+    return math.log(score / (100.0 - score))
+
+
 def next_level(level: Level, value: float, since_s: float, levels: Levels) -> Level:
     """The level after a score of *value*, when *level* has been held for *since_s* seconds.
 

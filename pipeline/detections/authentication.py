@@ -49,9 +49,12 @@ def _privileged_on_new_device(x: View, limit: Limits) -> Bools:
 
 
 def _token_reused(x: View, limit: Limits) -> Bools:
-    """Not the client's own retry: the same client, on the same network, shortly after it used the token."""
+    """Not the client's own retry: the same client, on the same network, shortly after it used the token.
+
+    Where the log has no refreshes, nobody knows how long ago that was; then it is a fact only from elsewhere.
+    """
     same_client = ~x["network_changed"] & ~x["client_changed"]
-    retry = same_client & (x["refreshed_at"] > 0) & (x["since_refresh_s"] <= limit["grace_s"])
+    retry = same_client & ((x["refreshed_at"] == 0) | (x["since_refresh_s"] <= limit["grace_s"]))
     return (x["action"] == ACTION["token_reused"]) & ~retry
 
 
@@ -146,7 +149,7 @@ FACTORS: Final[tuple[Detection, ...]] = (
         is_fact=True,
         holds=_token_reused,
         prefilter=("action",),
-        limits={"grace_s": 15.0},
+        limits={"grace_s": 60.0},
         observed=("since_refresh_s", "s since its use or the session's start"),
         normal="never again, or by the same client within {grace_s:g} s",
         attack=("T1528", "T1550.001"),

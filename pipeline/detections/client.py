@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.columns import NETWORK_TYPE
-from models.events.user_agents import BROWSER, HANDSET, LIBRARY, TOOL
+from models.events.user_agents import BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN
 from models.updates.context import known
 from pipeline.detections.detection import (
     API_KEY,
@@ -76,6 +76,16 @@ def _on_handset(x: View, _: Limits) -> Bools:
 _BY_HANDSET: Final = either(("software", HANDSET), ("network_type", NETWORK_TYPE["cellular"]))
 
 
+def _replayed(x: View, _: Limits) -> Bools:
+    """Not where one token has two clients by design: an API key has no client; an app has a web view in it."""
+    return x["hijacked"] & (x["kind"] != API_KEY) & ~(_is_app(x["began_as"]) & _is_app(x["software"]))
+
+
+def _is_app(software: NDArray[Any]) -> Bools:
+    """Whether it runs on a handset, uses a library of apps, or is a program that nobody knows."""
+    return (software & HANDSET != 0) | (software == LIBRARY) | (software == UNKNOWN)
+
+
 CLIENT: Final[tuple[Detection, ...]] = (
     Detection(
         id="network_changed",
@@ -106,7 +116,7 @@ CLIENT: Final[tuple[Detection, ...]] = (
         hold_s=3600.0,
         cleared_by_step_up=False,
         is_fact=True,
-        holds=lambda x, _: x["hijacked"],
+        holds=_replayed,
         prefilter=("hijacked",),
         observed=("client_changes_1h", "changes in 1 h"),
         normal="one client, or one network",

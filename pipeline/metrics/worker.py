@@ -136,6 +136,10 @@ class Metrics:
         help="Revocation commands, by state.",
         labels={"state": REVOCATION},
     )
+    refuted_step_ups = _counter(
+        name="refuted_step_ups_total",
+        help="Step-ups that rested on suspicion and were passed: the suspicion was wrong.",
+    )
     challenges = _counter(
         name="challenges_total",
         help="Step-up challenges, by state.",

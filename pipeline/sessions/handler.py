@@ -7,6 +7,7 @@ risk records and findings.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipeline.decisions.explanations import reasons
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.risk import LEVELS
 from pipeline.decisions.risk_state import MAX_DEVICES, Revocation
+from pipeline.decisions.step_up_budget import StepUpBudget
 from pipeline.detections.detection import STEP_UP_MISSED
 from pipeline.processing.messages import Stamp, activity, binding, source_event_id, stable_id
 from pipeline.processing.outcome import OutcomeBuilder
@@ -40,15 +42,30 @@ ON_ITS_WAY_MS: Final = 10_000
 _SIGN_IN, _SIGN_OUT = ACTION["sign_in"], ACTION["sign_out"]
 
 
+@dataclass(frozen=True, slots=True)
+class CommandLimits:
+    """What limits commands beyond one session: the guard of revocations, and the budget of step-ups."""
+
+    guard: Guard
+    budget: StepUpBudget
+
+
 class SessionEventHandler:
     """Handles the events of one chunk's slow path; all messages go to *out*."""
 
     def __init__(
-        self, slow_path: SlowPath, active: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
+        self,
+        slow_path: SlowPath,
+        active: ActiveConfig,
+        limits: CommandLimits,
+        out: OutcomeBuilder,
+        *,
+        event_clock: bool,
     ) -> None:
         self.slow_path = slow_path
         self.engine = active.engine
-        self.guard = guard
+        self.guard = limits.guard
+        self.budget = limits.budget
         self.out = out
         policy = active.engine.policy
         self._now = Stamp(out.now_ms, active.detector.id, active.engine.policy_id, policy.mode)
@@ -168,7 +185,7 @@ class SessionEventHandler:
         open_, missed = state.challenge is not None, STEP_UP_MISSED in state.episodes
         decision = self.engine.decide(state, current.subject, decision_input, self.guard)
         if open_ and decision_input.action in PROVING:
-            self.out.count("challenges", "passed")
+            self._passed(current, decision)
         if not missed and STEP_UP_MISSED in state.episodes:
             self.out.count("challenges", "missed")
         revocation = state.revocation
@@ -188,6 +205,14 @@ class SessionEventHandler:
             lineage.notify_risk_level(current, self.out)
         if decision.is_reported:
             self._report(current, decision, records)
+
+    def _passed(self, current: SlowPathEvent, decision: Decision) -> None:
+        """Count a passed step-up, and let suspicions weigh less in this tenant if it rested on them."""
+        self.out.count("challenges", "passed")
+        if decision.refuted:
+            subject, limits = current.subject, self.engine.policy.budget
+            self.budget.refuted(subject.tenant, subject.principal_id, current.at, limits)
+            self.out.count("refuted_step_ups")
 
     def _reasons(self, current: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
         """The reasons as texts; adds to the decision which detections still lack a baseline."""

@@ -23,6 +23,7 @@ from models.updates.fold import fold
 from models.updates.passing_time import DUE, EXPIRED, SUMMARY, Patience, concerned
 from pipeline.control.active import ActiveConfig, ChallengerRoles
 from pipeline.decisions.guard import Guard, silent_fleets
+from pipeline.decisions.step_up_budget import people_in_use
 from pipeline.detections import BIT, MASK_WORDS
 from pipeline.detections.mask import of_bits
 from pipeline.processing.messages import Stamp, stable_id
@@ -30,10 +31,10 @@ from pipeline.processing.processor import ChangelogRow, InMemoryRecord, Outcome,
 from pipeline.sessions.context_updates import notify_network_contexts
 from pipeline.sessions.eviction import surplus
 from pipeline.sessions.fast_path import ScoredChunk, is_behind, score_chunk
-from pipeline.sessions.handler import SessionEventHandler
+from pipeline.sessions.handler import CommandLimits, SessionEventHandler
 from pipeline.sessions.lifecycle import SUMMARY_MS, SessionExpiry, acknowledge, summarise
 from pipeline.sessions.shadow import Shadows
-from pipeline.sessions.slow_path import SlowPath
+from pipeline.sessions.slow_path import SlowPath, TenantFacts
 from pipeline.sessions.state_store import SessionOutcome, SessionState
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
@@ -178,9 +179,10 @@ class SessionProcessor:
         shadows = Shadows(self.active.challengers, seen, chunk, self.active.engine) if seen else None
         watched = shadows.watched if shadows else None
         self.guard.limits = self.active.engine.policy.guard
-        silent, unheard = self._is_silent, self.guard.cannot_verify_silence
-        slow_path = SlowPath(chunk, self.table, self.risk_states, self.active, silent, unheard, watched)
-        reporter = SessionEventHandler(slow_path, self.active, self.guard, out, event_clock=self.options.event_clock)
+        tenants = TenantFacts(self._is_silent, self.guard.cannot_verify_silence, self.state.budget.raised)
+        slow_path = SlowPath(chunk, self.table, self.risk_states, self.active, tenants, watched)
+        limits = CommandLimits(self.guard, self.state.budget)
+        reporter = SessionEventHandler(slow_path, self.active, limits, out, event_clock=self.options.event_clock)
         slow_path.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
         reporter.report_features()
         if self.options.onlooker is not None:
@@ -218,6 +220,8 @@ class SessionProcessor:
         self._expire(marks, at, out)
         summarise(self.table, np.flatnonzero(marks & SUMMARY).tolist(), at, out)
         self.silent = silent_fleets(self.table, at, self.guard)
+        if self.state.budget.is_due(was, at):
+            self.state.budget.count(people_in_use(self.table, at), at, self.active.engine.policy.budget)
         due = np.flatnonzero(marks & DUE)
         if due.size:
             events = [self._timer_event(row, at) for row in due.tolist()]

@@ -62,6 +62,21 @@ class PriorLevel:
     since: int
 
 
+@dataclass(frozen=True, slots=True)
+class TenantFacts:
+    """What is known about a tenant, each by its name.
+
+    Attributes:
+        fleet_silent: whether the guard finds its fleet silent.
+        fleet_unheard: whether no telemetry shows that its devices could be received.
+        threshold: by how much log-odds its people have made suspicions weigh less.
+    """
+
+    fleet_silent: Callable[[str], bool]
+    fleet_unheard: Callable[[str], bool]
+    threshold: Callable[[str], float]
+
+
 Handle = Callable[[SlowPathEvent, DecisionInput], None]
 """Called for each event on the slow path, in order of arrival; changes ``current.state`` and ``current.flags``."""
 Compare = Callable[[SlowPathEvent, DecisionInput, PriorLevel], None]
@@ -89,16 +104,14 @@ class SlowPath:
         table: SessionTable,
         risk_states: dict[int, SessionRiskState],
         active: ActiveConfig,
-        fleet_silent: Callable[[str], bool],
-        fleet_unheard: Callable[[str], bool],
+        tenants: TenantFacts,
         watched: Bools | None = None,
     ) -> None:
         self.chunk = chunk
         self.table = table
         self.risk_states = risk_states
         self.active = active
-        self.fleet_silent = fleet_silent
-        self.fleet_unheard = fleet_unheard
+        self.tenants = tenants
         self.watched = watched
         before, seg = chunk.folded.before, chunk.folded.seg
         self.mask_before = _earlier(chunk.mask, before["mask"], seg.starts)
@@ -235,12 +248,13 @@ class SlowPath:
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
             principal_kind=current.kind,
             fact=lambda name: self.value(name, index),
-            fleet_silent=lambda: self.fleet_silent(current.subject.tenant),
+            fleet_silent=lambda: self.tenants.fleet_silent(current.subject.tenant),
             used_at=int(folded.facts["used_at"][index]),
             is_use=folded.batch.kind in (Kind.AUTH, Kind.CALL),
             observed_text=current.event.get("details") or {},
             is_open=not self.guessed[index],
-            silence_unverified=lambda: self.fleet_unheard(current.subject.tenant),
+            silence_unverified=lambda: self.tenants.fleet_unheard(current.subject.tenant),
+            threshold=self.tenants.threshold(current.subject.tenant),
         )
 
     def value(self, name: str, index: int) -> float:

@@ -19,6 +19,7 @@ from models.state.codec import LAYOUT_IN_HEAD, DecodedRows, decode_all, encode, 
 from models.state.layout import Layout, earlier_layouts, layout_of, read_record
 from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, UnreadableRow, gather
 from pipeline.decisions.risk_state import SessionRiskState
+from pipeline.decisions.step_up_budget import StepUpBudget
 from pipeline.detections import ORDER
 from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.processing.processor import ChangelogRow, Outcome, unpack_key
@@ -27,6 +28,10 @@ NAME_END: Final = PART_SEPARATOR.encode("utf-8", "surrogateescape")
 """Separates the packed names of a row."""
 LAYOUT_RECORD: Final = NAME_END + b"layout" + NAME_END
 """The key of a layout record begins so, and ends with the digest in hexadecimal. A session's key has one separator."""
+
+
+TENANT_RECORD: Final = NAME_END + b"tenant" + NAME_END
+"""The key of a tenant's threshold begins so, and ends with its name."""
 
 
 class SessionState:
@@ -38,6 +43,7 @@ class SessionState:
     def __init__(self, row_type: np.dtype[Any]) -> None:
         self.table = SessionTable(row_type)
         self.risk_states: dict[int, SessionRiskState] = {}
+        self.budget = StepUpBudget()
         self._row_type = row_type
         self._own = layout_of(row_type)
         self._layouts: dict[bytes, Layout] = {}
@@ -54,6 +60,8 @@ class SessionState:
             UnreadableRow: this version cannot read one of them; then no session was restored from any of them.
         """
         latest = dict(rows)
+        tenants = [key for key in latest if key and key.startswith(TENANT_RECORD)]
+        self.budget.restore((_tenant_of(key), latest.pop(key)) for key in tenants)
         for key in [key for key in latest if key and key.startswith(LAYOUT_RECORD)]:
             self._restore_layout(key, latest.pop(key))
         for key in latest if self._waiting else ():
@@ -152,6 +160,10 @@ class SessionState:
         encoded = encode(gather(self.table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         return [*self.layout_records(), *encoded] if encoded else []
 
+    def encode_budget(self) -> list[ChangelogRow]:
+        """Changelog rows of the tenants whose threshold has changed."""
+        return [(TENANT_RECORD + tenant.encode("utf-8", "surrogateescape"), row) for tenant, row in self.budget.rows()]
+
 
 class SessionOutcome(OutcomeBuilder):
     """The messages of one chunk of a session processor and the changelog rows of the sessions it touched."""
@@ -168,13 +180,17 @@ class SessionOutcome(OutcomeBuilder):
 
     def outcome(self, state: SessionState | None) -> Outcome:
         """Everything, with the changelog rows of all sessions that were touched; without rows if *state* is `None`."""
-        rows = [*self.tombstones, *state.encode(self.dirty)] if state else []
+        rows = [*self.tombstones, *state.encode(self.dirty), *state.encode_budget()] if state else []
         return Outcome(self.messages, rows, self.events, dict(self.dead_letters), dict(self.counts), self.times)
 
 
 def row_key(names: bytes) -> bytes:
     """The changelog key of a session: tenant and session id, which its packed names begin with."""
     return names[: names.index(NAME_END, names.index(NAME_END) + 1)]
+
+
+def _tenant_of(key: bytes) -> str:
+    return key[len(TENANT_RECORD) :].decode("utf-8", "surrogateescape")
 
 
 def _layout_key(digest: bytes) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from models.events.columns import network_name
+from models.events.networks import network_name
 from pipeline.contexts.network_names import as_named_now
 from pipeline.contexts.principal.state import KnownValue, PrincipalState
 

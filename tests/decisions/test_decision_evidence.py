@@ -31,8 +31,8 @@ def test_a_machine_is_ended_by_facts_and_anything_else_waits_for_approval(rule: 
 def test_suspicions_end_no_session_however_many_they_are() -> None:
     guesses = [rule.id for rule in DETECTIONS if not rule.is_fact]
 
-    assert brief(new_session().see(0, *guesses, band=3)) == ASKED
-    assert brief(new_session(kind="service").see(0, *guesses, band=3)) == ("HIGH", "hold_for_approval", False, False)
+    assert brief(new_session().see(0, *guesses, band=6)) == ASKED
+    assert brief(new_session(kind="service").see(0, *guesses, band=6)) == ("HIGH", "hold_for_approval", False, False)
 
 
 def test_a_suspicion_takes_nothing_from_a_fact() -> None:
@@ -74,7 +74,7 @@ def test_no_evidence_is_no_risk_and_is_not_reported() -> None:
 
 
 def test_the_score_is_the_sum_of_the_contributions() -> None:
-    decision = new_session().see(0, "network_changed", "mass_read", band=2)
+    decision = new_session().see(0, "network_changed", "mass_read", band=4)
 
     assert [(part.detection, part.log_odds) for part in decision.contributions] == [
         ("mass_read", 6.0),
@@ -84,7 +84,7 @@ def test_the_score_is_the_sum_of_the_contributions() -> None:
     assert decision.score == 99.9
 
 
-@pytest.mark.parametrize(("band", "score"), [(0, 1.8), (1, 2.9), (2, 4.3), (3, 5.7)])
+@pytest.mark.parametrize(("band", "score"), [(0, 1.8), (1, 2.9), (4, 4.3), (6, 5.7)])
 def test_an_anomaly_alone_does_not_raise_the_level(band: int, score: float) -> None:
     decision = new_session().see(0, band=band)
 

@@ -199,11 +199,11 @@ def test_a_step_up_for_a_network_is_not_withdrawn_because_time_passes() -> None:
 
 def test_a_step_up_clears_what_the_model_finds_for_four_hours() -> None:
     session = new_session("anomaly_weights = [0.5, 4.0, 5.0]\n[times]\nrepeat_s = 1e6")
-    session.see(0, band=2)
-    session.see(20, band=2, action="step_up_passed", strong_age_s=0)
+    session.see(0, band=4)
+    session.see(20, band=4, action="step_up_passed", strong_age_s=0)
 
     hours = [session.see(at, band=band).action for at in range(3600, 4 * 3600, 3600) for band in (0, 3)]
-    after = session.see(20 + 4 * 3600, band=3)
+    after = session.see(20 + 4 * 3600, band=6)
 
     assert hours == ["allow"] * len(hours)
     assert brief(after) == ("MEDIUM", "step_up", False, True)
@@ -211,7 +211,7 @@ def test_a_step_up_clears_what_the_model_finds_for_four_hours() -> None:
 
 def test_what_the_model_finds_without_an_end_is_asked_about_once() -> None:
     session = new_session("anomaly_weights = [0.5, 4.0, 5.0]\n[times]\nrepeat_s = 1e6")
-    session.see(0, band=2)
-    session.see(20, band=2, action="step_up_passed", strong_age_s=0)
+    session.see(0, band=4)
+    session.see(20, band=4, action="step_up_passed", strong_age_s=0)
 
-    assert [session.see(at, band=2).action for at in (60, 20 + 4 * 3600, 6 * 3600)] == ["allow"] * 3
+    assert [session.see(at, band=4).action for at in (60, 20 + 4 * 3600, 6 * 3600)] == ["allow"] * 3

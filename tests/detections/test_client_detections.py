@@ -236,6 +236,36 @@ def test_a_key_that_an_analyst_confirms_has_a_second_region_from_then_on() -> No
     assert "api_key_off_place" not in found(replayed([*ended, word, *again], UNASKED), "s-2")
 
 
+APP, WEB_VIEW = (
+    "Notes/6.2 CFNetwork/3826.600.41 Darwin/24.6.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6) Mobile/15E148",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "is_replayed"),
+    [
+        ("human", WEB_VIEW, "curl/8", True),
+        ("human", CHROME, APP, True),
+        ("human", CHROME, WEB_VIEW, True),
+        ("human", WEB_VIEW, APP, False),
+        ("human", APP, WEB_VIEW, False),
+        ("api_key", "App/1", "curl/8", False),
+        ("service", "python-httpx/0.28", "curl/8", True),
+    ],
+)
+def test_a_token_that_has_two_clients_by_design_is_not_replayed(
+    kind: str, first: str, second: str, *, is_replayed: bool
+) -> None:
+    """An app opens its web view, and a key is in every installation of an application."""
+    who = {"principal_id": "p-1", "principal_kind": kind, "token_id": "t-1"}
+    home, elsewhere = HOME | who | {"user_agent": first}, CAFE | who | {"user_agent": second}
+
+    events = [auth(0, **home), call(60, **home), call(600, **elsewhere), call(660, **elsewhere)]
+
+    assert ("token_replayed" in found(replayed(events))) is is_replayed
+
+
 def test_a_key_learns_its_regions_in_its_first_sessions() -> None:
     two = [event for at in range(2) for event in earlier(HOME, **KEY, session_id=f"before-{at}")]
 

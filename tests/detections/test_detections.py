@@ -139,6 +139,7 @@ ROWS = [
             moved(HOME, {**HOME, "user_agent": "Firefox/141"}),
             moved(HOME, {**HOME, "user_agent": "curl/8"}),
             moved(HOME, {**CAFE, "user_agent": "Safari/18", "token_id": "t-2"}),
+            moved({**HOME, "token_id": None}, {**CAFE, "user_agent": "curl/8", "token_id": None}),  # whose token is it?
             moved({**HOME, "key_thumbprint": "k"}, {**CAFE, "user_agent": "curl/8", "key_thumbprint": "k"}),
         ),
     ),

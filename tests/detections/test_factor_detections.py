@@ -116,7 +116,16 @@ ROWS = [
         "refresh_token_reused",
         refreshed(200),
         refreshed(200)[:2],
-        (refreshed(105), [*refreshed(103), auth(110, action="token_reused", **HOME)]),
+        (
+            refreshed(160),  # its own retry, within a minute
+            [*refreshed(103), auth(150, action="token_reused", **HOME)],
+            [auth(0, **HOME), auth(200, action="token_reused", **HOME)],  # the log has no refreshes
+        ),
+    ),
+    Row(
+        "refresh_token_reused",
+        [auth(0, **HOME), auth(200, action="token_reused", **CAFE)],
+        [auth(0, **HOME), auth(200, action="token_refreshed", **CAFE)],
     ),
     Row("refresh_token_reused", refreshed(105, **CAFE), refreshed(105, ip="192.0.2.77")),
     Row("refresh_token_reused", refreshed(105, user_agent="curl/8"), refreshed(105, user_agent="Firefox/141")),

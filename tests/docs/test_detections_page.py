@@ -44,7 +44,7 @@ def test_the_list_names_every_detection_with_what_it_leads_to() -> None:
     heads = [line.split()[:3] for line in done.stdout.splitlines() if line[:1].isalpha()][1:]
     assert [head[0] for head in heads] == list(DETECTION_IDS)
     levels = {head[0]: head[1] for head in heads}
-    asked = ("device_rooted", "network_changed", "patch_stale")
+    asked = ("device_rooted", "tor_network", "patch_stale")
     assert [levels[number] for number in asked] == ["HIGH", "MEDIUM", "LOW"]
 
 

@@ -50,6 +50,8 @@ minimum = {LIMIT}
 records = {LIMIT}
 [detections.slow_exfiltration]
 enabled = false
+[detections.non_browser_client]
+weight = 4.5
 {UNASKED}"""
 """What is decided by: rules alone, so that it is plain what must come; every call's vector is logged."""
 

@@ -335,12 +335,65 @@ ORDER: Final = tuple(
     )
 )
 
+ASKED: Final = (
+    Mutation(
+        "a passed step-up teaches nothing",
+        "pipeline/sessions/handler.py",
+        "        if decision.refuted:\n",
+        "        if decision.refuted and False:\n",
+        "tests/sessions/test_step_up_thresholds.py::test_a_suspicion_that_a_person_refuted_weighs_less_about_the_next_person_of_the_tenant",
+    ),
+    Mutation(
+        "one person can make a tenant blind",
+        "pipeline/decisions/step_up_budget.py",
+        "        if principal_id not in threshold.moved:\n",
+        "        if principal_id:\n",
+        "tests/decisions/test_step_up_budget.py::test_a_person_raises_it_once_a_day",
+    ),
+    Mutation(
+        "facts weigh less where people refuted suspicions",
+        ENGINE,
+        "part.log_odds for part in contributions if not part.suppressed and part.detection not in FACTS)",
+        "part.log_odds for part in contributions if not part.suppressed)",
+        "tests/decisions/test_step_up_budget.py::test_facts_weigh_what_they_weigh",
+    ),
+    Mutation(
+        "what people answered is forgotten at a restart",
+        "pipeline/sessions/state_store.py",
+        "*state.encode(self.dirty), *state.encode_budget()]",
+        "*state.encode(self.dirty)]",
+        "tests/sessions/test_step_up_thresholds.py::test_a_worker_that_takes_over_knows_what_people_answered",
+    ),
+    Mutation(
+        "a taught model is calibrated by what it has learned from",
+        "pipeline/offline/evaluation/foreign/learning.py",
+        "        here, others = folds == fold, np.flatnonzero(folds_of_few != fold)\n",
+        "        here, others = folds == fold, np.arange(len(folds_of_few))\n",
+        "tests/offline/test_evaluation_left_out.py::test_the_scale_of_a_taught_model_comes_from_models_that_have_not_seen_the_company",
+    ),
+    Mutation(
+        "the hop before a service is another client",
+        "models/events/columns.py",
+        "or not is_inside(ip)\n",
+        "or True\n",
+        "tests/models/test_features.py",
+    ),
+    Mutation(
+        "an API key that two clients have is replayed",
+        "pipeline/detections/client.py",
+        'x["hijacked"] & (x["kind"] != API_KEY)',
+        'x["hijacked"] & (x["kind"] != 99)',
+        "tests/detections/test_client_detections.py::test_a_token_that_has_two_clients_by_design_is_not_replayed",
+    ),
+)
+
 PROMISES: Final = {
     "nothing is lost": LOST,
     "nothing is doubled": DOUBLED,
     "nothing is undone": UNDONE,
     "what cannot be read harms nobody": POISONED,
     "who may write a record, or fail to sign in, stops nothing and ends no one else's session": ATTACKED,
+    "honest people are asked seldom, and for a reason": ASKED,
     "no interleaving of two workers breaks the order of writes": ORDER,
     "what is decided is transmitted, once and in order": TRANSMITTED,
 }

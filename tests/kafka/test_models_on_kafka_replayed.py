@@ -33,12 +33,14 @@ WALL = ("decided_at", "scored_at", "deadline", "at")
 GRID = 20
 """Seconds, at least, between two events of a household: what one leads to is known before the next, in a
 worker as in a replay, however long a context takes to answer."""
+POLICY = f"low_features_share = 1.0\n{UNASKED}[detections.network_changed]\nweight = 5.0\n"
+"""Every vector is logged, and a move to a new network asks for a factor."""
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """Workers whose sessions are never idle by the wall clock: a replay has none."""
-    yield from ended_in_order(Fleet(tmp_path, policy=f"low_features_share = 1.0\n{UNASKED}", sweep_s="600"))
+    yield from ended_in_order(Fleet(tmp_path, policy=POLICY, sweep_s="600"))
 
 
 def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(fleet: Fleet, tmp_path: Path) -> None:

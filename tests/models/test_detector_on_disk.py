@@ -70,6 +70,15 @@ def test_other_files_lie_beside_the_detector(tmp_path: Path) -> None:
     assert load_reference(tmp_path) is None
 
 
+def test_a_model_that_takes_the_place_of_another_leaves_none_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("kept")
+    save(REFINED, tmp_path, {}, {"roles.npz": b"1"})
+
+    save(TRAINED["components", "global"], tmp_path, {})
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "card.md", "detector.npz", "notes.txt"]
+
+
 def test_a_file_cannot_take_the_name_of_a_part_of_the_detector(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"detector\.npz, second\.npz holds a part of the detector"):
         save(REFINED, tmp_path, {}, {file_of(part): b"" for part in ("second", "detector")})

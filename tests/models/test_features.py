@@ -58,6 +58,7 @@ def _telemetry(at: float, **members: Any) -> Event:
     return context(at, source="device", heard_at=T0 + round(at * 1000), **members)
 
 
+SAFARI, FIREFOX = "Mozilla/5.0 (Macintosh) Safari/605.1", "Mozilla/5.0 (X11) Gecko/20100101 Firefox/141.0"
 FIRST_TOKEN, OTHER_TOKEN = {"token_id": "t-1"}, {"token_id": "t-2"}
 IN_USE = [call(at) for at in range(25, 150, 25)]
 ON_PHONE = call(0, device_id="phone-1")
@@ -113,6 +114,19 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("new_tools_10m", [call(0, tool="mail"), call(300, tool="search"), call(300, tool="mail")], 1.0),
     ("network_changes_1h", [call(0, asn=1), call(1, asn=1), call(2), call(3, asn=2)], 1.0),
     ("network_changes_1h", [call(0, ip="192.0.2.1"), call(1, ip="192.0.2.9")], 0.0),
+    # A service behind the proxy logs the hop before it.
+    ("network_changes_1h", [call(0, ip="192.0.2.1"), call(1, ip="10.1.2.3"), call(2, ip="192.0.2.1")], 0.0),
+    ("client_changes_1h", [call(0, user_agent=SAFARI), call(1, ip="10.1.2.3", user_agent="Java/21.0.8")], 0.0),
+    ("client_changes_1h", [call(0, user_agent=SAFARI), call(1, ip="10.1.2.3", user_agent=FIREFOX)], 1.0),
+    ("client_changes_1h", [call(0, user_agent=SAFARI), call(1, ip="8.1.2.3", user_agent="Java/21.0.8")], 1.0),
+    (
+        "client_changes_1h",
+        [
+            call(0, user_agent="Go/1", principal_kind="service"),
+            call(1, ip="10.1.2.3", user_agent="Java/21.0.8", principal_kind="service"),
+        ],
+        1.0,
+    ),
     ("network_changes_1h", [call(0, ip="192.0.2.1"), call(1, ip="198.51.100.9")], 1.0),
     ("network_changes_1h", [call(0, asn=1, ip="192.0.2.1"), call(1, asn=1, ip="198.51.100.9")], 0.0),
     ("network_changes_1h", [call(0, asn=1, ip="192.0.2.1"), call(1, ip="192.0.2.1"), call(2, asn=1)], 0.0),

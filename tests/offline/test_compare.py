@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.artefacts import load, pack, save
-from models.detectors.base import Moved
+from models.detectors.base import BANDS, Moved
 from models.events.columns import PRINCIPAL_KIND
 from models.features.table import FEATURE_NAMES, as_seen_by_models
 from pipeline.commands import compare
@@ -135,7 +135,7 @@ class Calls:
         return np.expm1(seen[:, FEATURE_NAMES.index("calls_1m")].astype(np.float64)) + self.more
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
-        return np.clip(np.round(scores), 0, 3).astype(np.uint8)
+        return np.clip(np.round(scores), 0, len(BANDS)).astype(np.uint8)
 
     def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
         return []
@@ -147,7 +147,7 @@ def test_bands_are_counted_per_vector_and_listed_by_the_highest_of_a_session() -
         return Row.of(SessionFeatures.model_validate(vector(calls, session_id=session_id, values=values)))
 
     bands = Bands(Calls(0), Calls(1))
-    for part in ([row("s-1", 0), row("s-2", 3)], [row("s-1", 1), row("s-2", 0)]):
+    for part in ([row("s-1", 0), row("s-2", 6)], [row("s-1", 1), row("s-2", 0)]):
         bands.take(Vectors.of(part))
 
     assert bands.plain() == {
@@ -155,7 +155,13 @@ def test_bands_are_counted_per_vector_and_listed_by_the_highest_of_a_session() -
         "sessions": 2,
         "differ": 1,
         "changes": {"unknown: band 1 → band 2": 1},
-        "vectors": [[0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]],
+        "vectors": [
+            [0, 2, 0, 0, 0, 0, 0],
+            [0, 0, 1, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0],
+            *[[0] * 7] * 3,
+            [0, 0, 0, 0, 0, 0, 1],
+        ],
         "differences": [{"tenant": "acme", "session_id": "s-1", "label": "unknown", "a": 1, "b": 2}],
     }
 
@@ -186,7 +192,7 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
     kinds = np.full(len(seen), PRINCIPAL_KIND["human"], np.uint8)
     bands = [trained.band(trained.score(seen, kinds)) for trained in (first, second)]
     assert [np.sum(found["vectors"], axis=axis).tolist() for axis in (1, 0)] == [
-        np.bincount(band, minlength=4).tolist() for band in bands
+        np.bincount(band, minlength=len(BANDS) + 1).tolist() for band in bands
     ]
     assert f"{found['differ']:,} of {found['sessions']:,} sessions differ" in shown
     assert json_of("compare", model, model, "--on", data)["differences"] == []
@@ -204,10 +210,10 @@ def test_a_note_says_that_vectors_were_scored_with_other_roles(data: Path, model
     assert "note" not in json_of("compare", with_roles, with_roles, "--on", data)
 
 
-def moved_abroad(folder: Path) -> Path:
-    """A recording in which ana's session moves to a network that is new to her."""
+def moved_abroad(folder: Path, **network: Any) -> Path:
+    """A recording in which ana's session moves to a *network* that is new to her."""
     with write(folder) as writer:
-        for event in [*earlier(HOME), *moved(HOME, CAFE)]:
+        for event in [*earlier(HOME), *moved(HOME, CAFE | network)]:
             known = {name: value for name, value in event.items() if value is not None}
             writer.event(TOPIC_OF[event["type"]], known)
     return folder
@@ -237,7 +243,7 @@ def test_on_a_recording_both_models_decide_and_the_decisive_detections_are_liste
 
 
 def test_a_model_compared_on_a_recording_with_itself_changes_nothing(model: Path, tmp_path: Path) -> None:
-    recording = moved_abroad(tmp_path / "recording")
+    recording = moved_abroad(tmp_path / "recording", network_type="tor")
 
     found = json_of("compare", model, model, "--on", recording)
     shown = run("compare", model, model, "--on", recording).stdout

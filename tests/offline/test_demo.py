@@ -56,8 +56,11 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
 
 
 def _conclusions(lines: list[str]) -> set[str]:
-    """What is the same each time in *lines*: who reached which level, the tokens, the last line; no times, no order."""
-    decisions = {" ".join(line.split()[1:5]).rstrip(",…") for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)}
+    """What is the same each time in *lines*: who reached which level, the tokens, the last line; no times, no order.
+
+    What a company's traffic beside the stories looks like depends on how long it is played.
+    """
+    decisions = {" ".join(line.split()[1:5]).rstrip(",…") for line in lines if re.match(r"\d\d:\d\d:\d\d (?!s-)", line)}
     return decisions | {" ".join(line.split()) for line in lines if line.startswith("✔")}
 
 

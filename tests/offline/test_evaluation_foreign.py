@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.detectors.labelled import TooFewLabels
 from models.events.columns import KINDS
 from models.features.table import FEATURE_NAMES
 from pipeline.decisions.policy import Policy
-from pipeline.detections import BIT
+from pipeline.detections import BIT, MASK_WORDS
 from pipeline.offline.evaluation.__main__ import main
 from pipeline.offline.evaluation.foreign.command import progress_line
 from pipeline.offline.evaluation.foreign.judgement import (
@@ -206,12 +207,12 @@ def rows(path: Path, *objects: dict[str, Any]) -> None:
     path.write_bytes(b"".join(json.dumps(plain).encode() + b"\n" for plain in objects))
 
 
-def known(session_id: str, seconds: int, kind: str = "human") -> dict[str, Any]:
+def known(session_id: str, seconds: int, company: str = "field") -> dict[str, Any]:
     """A row of sessions.jsonl: a session that begins at T0."""
     return {
         "session_id": session_id,
-        "archetype": "field",
-        "principal_kind": kind,
+        "archetype": company,
+        "principal_kind": "human",
         "session_started_at": T0,
         "session_ended_at": T0 + seconds * 1000,
     }
@@ -251,6 +252,22 @@ def world(tmp_path: Path) -> Path:
     attack = truth("s-1", (120, 180), label="attack", family="jailbreak", intensity="high")
     rows(folder / "truth.jsonl", attack, truth("ben", (0, 290)))
     return folder
+
+
+@pytest.fixture
+def worlds(world: Path) -> Path:
+    """The same in two kinds of company."""
+    other = world.parent / "bank-1"
+    copytree(world, other)
+    rows(other / "sessions.jsonl", *(known(name, until, "bank") for name, until in (("s-1", 180), ("ben", 290))))
+    return world.parent
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attack and one honest session teach boosted trees."""
+    for name in ("MIN_ATTACKED", "MIN_HONEST", "MIN_BOOSTED", "MIN_COMPANIES"):
+        monkeypatch.setattr(labelled, name, 1)
 
 
 def test_a_world_is_read_with_what_is_known_of_each_session(world: Path) -> None:
@@ -436,12 +453,13 @@ def test_only_vectors_of_judged_sessions_are_learned_and_a_minute_before_an_atta
     assert set(vectors.kinds.tolist()) == {KINDS.index("human")}
 
 
-def some_vectors(sessions: Sequence[int], attack: Sequence[bool]) -> LabelledVectors:
+def some_vectors(sessions: Sequence[int], attack: Sequence[bool], company: str = "bank") -> LabelledVectors:
     """Vectors that are told apart by their first feature."""
     seen = np.zeros((len(sessions), len(FEATURE_NAMES)), np.float32)
     seen[:, 0] = np.arange(len(sessions))
-    kinds = np.ones(len(sessions), np.uint8)
-    return LabelledVectors(seen, kinds, np.array(attack, np.bool_), np.array(sessions, np.int64))
+    mask, kinds = np.zeros((len(sessions), MASK_WORDS), np.uint64), np.ones(len(sessions), np.uint8)
+    companies = np.full(len(sessions), company)
+    return LabelledVectors(seen, mask, kinds, np.array(attack, np.bool_), np.array(sessions, np.int64), companies)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=200))
@@ -458,39 +476,49 @@ def test_a_long_session_is_thinned_evenly_and_keeps_its_ends(pairs: list[tuple[i
 
 
 def test_sessions_of_two_worlds_are_not_taken_for_one() -> None:
-    worlds = [some_vectors([0, 1, 2], [True, False, False])] * 3
+    worlds = [some_vectors([0, 1, 2], [True, False, False], company) for company in ("bank", "field", "bank")]
 
-    with pytest.raises(TooFewLabels, match="3 attacked and 6 honest sessions are labelled"):
-        learn(TRAINED["components", "calibrated"], worlds)
+    with pytest.raises(TooFewLabels, match="1 attacked and 2 honest sessions are labelled"):
+        learn(TRAINED["components", "calibrated"], worlds, lambda _: None)
 
 
-def test_a_model_that_learned_from_worlds_is_written_with_its_roles_and_can_be_judged(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("few_are_enough")
+def test_a_model_that_learned_from_worlds_is_written_with_its_roles_and_its_weights_and_can_be_judged(
+    worlds: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(labelled, "MIN_ATTACKED", 1)
-    monkeypatch.setattr(labelled, "MIN_HONEST", 1)
-    out = tmp_path / "taught"
-    monkeypatch.setattr(labelled, "MIN_BOOSTED", 1)
-    monkeypatch.setattr(labelled, "MIN_COMPANIES", 1)
+    out, policy = tmp_path / "taught", tmp_path / "fitted.toml"
 
-    done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(out)])
+    options = ["--worlds", str(worlds), "--fit", "--out", str(out), "--weights", str(policy)]
+    done = CliRunner().invoke(main, options)
 
     assert done.exit_code == 0, done.output
     taught = load(out)
     assert taught.is_general
     assert f"{taught.id} is in {out}" in done.output
     assert load_roles(out) is not None
-    assert load_reference(out) is None  # the bins would be those of other data
+    reference = load_reference(out)
+    assert reference is not None
+    assert reference.rows == 2 * 24  # at most twenty of each honest part of a session
     assert (
         json.loads((out / "card.json").read_text())["fit"]["second_stage"]
-        == "learned from 1 attacks in 1 labelled worlds"
+        == "learned from 2 attacks in 2 labelled worlds"
     )
-    judged = CliRunner().invoke(main, ["--worlds", str(world.parent), "--jobs", "1", "--model", str(out)])
+    assert "# 2 labelled worlds: bank-1, field-1." in policy.read_text()
+    judged = CliRunner().invoke(
+        main, ["--worlds", str(worlds), "--jobs", "1", "--model", str(out), "--policy", str(policy)]
+    )
     assert judged.exit_code == 0, judged.output
 
 
-def test_worlds_with_too_few_attacks_teach_nothing(world: Path, tmp_path: Path) -> None:
+def test_worlds_of_one_kind_of_company_teach_nothing_that_could_be_judged(world: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(tmp_path / "taught")])
+
+    assert done.exit_code == 1
+    assert "the worlds are all of one kind of company; 2 are needed" in done.output
+
+
+def test_worlds_with_too_few_attacks_teach_nothing(worlds: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--worlds", str(worlds), "--fit", "--out", str(tmp_path / "taught")])
 
     assert done.exit_code == 1
     assert "1 attacked and 2 honest sessions are labelled" in done.output

@@ -27,7 +27,7 @@ class Always(NoDetector):
         self._band = band
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return np.full(len(seen), self._band / 4)
+        return np.full(len(seen), self._band / 8)
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.full(len(scores), self._band, np.uint8)
@@ -83,7 +83,7 @@ def test_where_the_stream_is_cut_changes_nothing_of_what_a_challenger_would_do(
 
 
 def test_a_challenger_that_would_revoke_revokes_nobody() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(*MOVED)
 
     assert this_desk.revoked() == []
@@ -101,7 +101,7 @@ def test_without_a_challenger_nothing_is_told_of_one() -> None:
 
 
 def test_what_would_change_is_told_beside_what_was_decided() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(*MOVED)
 
     assert this_desk.output(topics.SESSION_SHADOW) == [
@@ -116,20 +116,20 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "policy": this_desk.active.engine.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
-                "model": "always-3@1",
+                "model": "always-6@1",
                 "score": 0.75,
-                "band": 3,
+                "band": 6,
                 "level": "HIGH",
                 "action": "step_up",
             },
             "differs": True,
         }
     ]
-    assert this_desk.counts["challenger_differences", "always-3@1"] == 1
+    assert this_desk.counts["challenger_differences", "always-6@1"] == 1
 
 
 def test_a_challenger_that_is_calmer_is_told_too() -> None:
-    this_desk = desk(NoDetector(), champion=Always(3))
+    this_desk = desk(NoDetector(), champion=Always(6))
     this_desk.each(*MOVED)
 
     (event,) = this_desk.output(topics.SESSION_SHADOW)
@@ -139,7 +139,7 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
 
 
 def test_a_fact_leads_to_the_same_action_whichever_model_decides() -> None:
-    this_desk = desk(NoDetector(), REPORTING.replace("0.0", "1.0", 1), champion=Always(3))
+    this_desk = desk(NoDetector(), REPORTING.replace("0.0", "1.0", 1), champion=Always(6))
     phone = {"device_id": "phone-1", "asn": 1}
     this_desk.each(auth(0, **phone), context(1, rooted=True), call(2, **phone))
 
@@ -148,7 +148,7 @@ def test_a_fact_leads_to_the_same_action_whichever_model_decides() -> None:
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
-    this_desk = desk(Always(3), f"{REPORTING}\n[times]\nrepeat_s = 60\n")
+    this_desk = desk(Always(6), f"{REPORTING}\n[times]\nrepeat_s = 60\n")
     this_desk.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
 
     times = [(event["occurred_at"] - T0) // 1000 for event in this_desk.output(topics.SESSION_SHADOW)]
@@ -156,7 +156,7 @@ def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
 
 
 def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(*MOVED)
 
     other = this_desk.restarted()
@@ -167,7 +167,7 @@ def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
 
 
 def test_without_evidence_no_band_makes_a_difference() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(auth(0), *(call(at) for at in range(1, 50)))
 
     assert this_desk.output(topics.SESSION_SHADOW) == []
@@ -175,14 +175,14 @@ def test_without_evidence_no_band_makes_a_difference() -> None:
 
 
 def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(*MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2])
 
     assert this_desk.output(topics.SESSION_SHADOW) == []
 
 
 def test_a_session_that_is_over_is_not_compared() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.each(*MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5)))
 
     assert [event["occurred_at"] for event in this_desk.output(topics.SESSION_SHADOW)] == [T0 + 701_000]
@@ -205,17 +205,17 @@ def test_the_bands_of_both_are_counted_over_every_vector() -> None:
 
 
 def test_several_challengers_are_told_apart() -> None:
-    this_desk = desk(Always(3))
+    this_desk = desk(Always(6))
     this_desk.active.challengers = (*this_desk.active.challengers, Challenger(Always(2)))
     this_desk.each(*MOVED)
 
     levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.output(topics.SESSION_SHADOW)}
-    assert levels == {"always-3@1": "HIGH"}
+    assert levels == {"always-6@1": "HIGH"}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_time_alone_is_no_vector_for_the_sample(share: float) -> None:
-    this_desk = desk(Always(3), f"low_features_share = {share}")
+    this_desk = desk(Always(6), f"low_features_share = {share}")
     this_desk.play(auth(0))
     before = len(this_desk.output(topics.SESSION_SHADOW))
     this_desk.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))

@@ -31,6 +31,7 @@ class Session:
     mask: int = 0
     at: int = 0
     used_at: int = -1
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         self.engine = PolicyEngine(self.policy)
@@ -66,6 +67,7 @@ class Session:
             is_use=not idle,
             observed_text=observed or {},
             silence_unverified=lambda: self.silence_unverified,
+            threshold=self.threshold,
         )
         self.mask, self.at = mask, now
         self.used_at = self.used_at if idle else now

@@ -62,7 +62,7 @@ CLIENT = st.fixed_dictionaries(
     {},
     optional={
         "asn": st.sampled_from([1, 2]),
-        "ip": st.sampled_from(["192.0.2.1", "198.51.100.1"]),
+        "ip": st.sampled_from(["192.0.2.1", "198.51.100.1", "10.0.0.1"]),
         "network_type": st.sampled_from(["wifi", "cellular", "vpn", "tor"]),
         "user_agent": st.sampled_from(["Firefox/1", "curl/8", "okhttp/4 (Android)"]),
         "device_id": st.sampled_from(["phone-1", "phone-2"]),

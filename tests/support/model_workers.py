@@ -60,8 +60,9 @@ def put(target: Path, odd_from: float, files: Mapping[str, bytes] | None = None)
     *files* go with it: roles and a reference, if any.
     """
     detector = load(DEFAULT)
-    changed = replace(detector, name=target.name, knots=detector.knots + odd_from)
+    changed = replace(detector, name=target.name, knots=detector.knots + odd_from, second=None, second_knots=None)
     card = json.loads((DEFAULT / CARD).read_text(encoding="utf-8"))
+    card.setdefault("metrics", {"on": "a held-out day", "auc": 0.75})
     kept = {name: card[name] for name in ("data", "fit", "thresholds", "metrics", "roles") if name in card}
     save(changed, target, kept, files)
     return changed.id

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from models.events.columns import KINDS, client_family, network_name
+from models.events.columns import KINDS, client_family
+from models.events.networks import network_name
 from models.events.operations import COMMANDS, Stage, chain_stage, is_powerful, stage_of
 from models.events.text_hashing import fingerprint, hash_ids, short_fingerprint
 from models.features.table import DECAYED_COUNTERS
@@ -96,12 +97,16 @@ class SlowSession:
         return self._features(speed) | self._facts(event)
 
     def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
+        inside = (event["ip"] or "").startswith(("10.", "192.168.", "fd00:"))
+        agent = event["user_agent"]
+        hop = inside and event["principal_kind"] == "human" and "mozilla/" not in (agent or "").lower()
+        agent = None if hop else agent
         fields = {
             "number": event["asn"],
-            "prefix": network_name(event["ip"], None),
-            "ua": event["user_agent"],
-            "family": client_family(event["user_agent"]),
-            "ja4": None if (event["ja4"] or "").startswith("q") else event["ja4"],
+            "prefix": None if inside else network_name(event["ip"], None),
+            "ua": agent,
+            "family": client_family(agent),
+            "ja4": None if hop or (event["ja4"] or "").startswith("q") else event["ja4"],
             "token": event["token_id"],
             "key": event["key_thumbprint"],
             "device": event["device_id"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.events.columns import network_name
+from models.events.networks import network_name
 from pipeline.contexts.network_names import network_names
 from pipeline.contexts.principal.baseline import short_id
 from pipeline.contexts.principal.state import DeviceFamiliarity, PrincipalState

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from models.events.columns import network_name
-from models.events.networks import HIDING, is_inside
+from models.events.networks import HIDING, is_inside, network_name
 from models.updates.client import NEAR_IN_COUNTRY_KM, distance_km, near_km
 from pipeline.contexts.network_names import are_comparable
 from pipeline.contexts.principal.state import Location, PrincipalState

@@ -23,6 +23,7 @@ from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.offline.evaluation.foreign.command import evaluate
 from pipeline.offline.evaluation.foreign.labelled import worlds_in
 from pipeline.offline.evaluation.foreign.learning import fit_model
+from pipeline.offline.evaluation.foreign.weights import fitted_weights, source_lines
 from pipeline.offline.evaluation.page import Real, page
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
 from pipeline.offline.evaluation.trial import (
@@ -58,11 +59,17 @@ LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Judge in the labelled worlds in this folder instead, and print the result.",
 )
+@click.option(
+    "--leave-one-out", "left_out", is_flag=True, help="With --worlds: judge each kind of company by what others taught."
+)
 @click.option("--jobs", type=click.IntRange(1), help="With --worlds: processes; else one a processor.")
 @click.option("--model", type=FOLDER, help="With --worlds: folder of the model; else the one that ships.")
 @click.option("--policy", type=FILE, help="With --worlds: policy file; else the default one.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="With --worlds --fit: the model's folder."
+)
+@click.option(
+    "--weights", type=click.Path(dir_okay=False, path_type=Path), help="With --worlds --fit: policy file to write, too."
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="With --worlds: write the result, too.")
 def main(  # noqa: PLR0913 - a command has many options
@@ -72,10 +79,12 @@ def main(  # noqa: PLR0913 - a command has many options
     work: Path | None,
     hours: float | None,
     worlds: Path | None,
+    left_out: bool,
     jobs: int | None,
     model: Path | None,
     policy: Path | None,
     out: Path | None,
+    weights: Path | None,
     json_file: Path | None,
 ) -> None:
     """Evaluate on held-out worlds and write models/EVALUATION.md, or learn the weights in other worlds.
@@ -83,19 +92,24 @@ def main(  # noqa: PLR0913 - a command has many options
     With --worlds: judge in the labelled worlds of others and print the result, or, with --fit, teach a model the
     attacks in them and write it to --out.
     """
-    if worlds is None and (jobs or model or policy or out or json_file):
-        raise click.UsageError("--jobs, --model, --policy, --out and --json need --worlds")
-    if worlds is not None and fitting != (out is not None):
-        raise click.UsageError("--worlds with --fit needs --out, and --out needs --fit")
+    if worlds is None and (left_out or jobs or model or policy or out or weights or json_file):
+        raise click.UsageError("--leave-one-out, --jobs, --model, --policy, --out, --weights and --json need --worlds")
+    if worlds is not None and (fitting != (out is not None) or (weights and not out)):
+        raise click.UsageError("--worlds with --fit needs --out, and --out and --weights need --fit")
     source = model or SHIPPED / "default"
     if worlds is not None:
         try:
             if out is not None:
-                taught = fit_model(source, worlds_in(worlds), out, partial(click.echo, err=True))
-                click.echo(f"{taught.id} is in {out}")
+                folders = worlds_in(worlds)
+                taught = fit_model(source, folders, out, partial(click.echo, err=True))
+                click.echo(f"{taught.detector.id} is in {out}")
+                if weights is not None:
+                    fitted = fitted_weights(taught, read_policy(policy))
+                    weights.write_text(toml(fitted, source_lines([folder.name for folder in folders])), "utf-8")
+                    click.echo(f"weights of evidence are in {weights}")
             else:
                 used = Model(load(source), load_roles(source))
-                evaluate(worlds, read_policy(policy), used, jobs or os.cpu_count() or 1, json_file)
+                evaluate(worlds, read_policy(policy), used, jobs or os.cpu_count() or 1, json_file, left_out=left_out)
         except (RecordingError, BadModel, BadPolicy, TooFewLabels) as error:
             raise click.ClickException(str(error)) from error
         return

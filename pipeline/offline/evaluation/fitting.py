@@ -17,7 +17,7 @@ from pipeline.detections import DETECTIONS, Detection
 from pipeline.offline.evaluation.evidence import Sessions
 
 Floats = NDArray[np.float64]
-BAND_EXPECTED: Final = (0.5, 0.5, 0.5)
+BAND_EXPECTED: Final = (0.3,) * len(BANDS)
 """Prior expectation of what each further band of the model adds, in log-odds."""
 MIN_SCORE: Final = 0.5
 """The lowest threshold of a level, of 100."""

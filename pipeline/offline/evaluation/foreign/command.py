@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -12,24 +13,34 @@ import click
 from pipeline.console import screen
 from pipeline.decisions.policy import Policy
 from pipeline.offline.evaluation.foreign.labelled import worlds_in
+from pipeline.offline.evaluation.foreign.left_out import judge_left_out
 from pipeline.offline.evaluation.foreign.replaying import Progress, replay_worlds
 from pipeline.offline.evaluation.foreign.report import judged, show
 from pipeline.offline.evaluation.play import Model
 
 
-def evaluate(folder: Path, policy: Policy, model: Model, jobs: int, json_file: Path | None) -> None:
+def evaluate(
+    folder: Path, policy: Policy, model: Model, jobs: int, json_file: Path | None, *, left_out: bool = False
+) -> None:
     """Replay the worlds in *folder*, print the judgement, and write it to *json_file* if given.
+
+    With *left_out* each world is judged by what the worlds of other kinds of company taught *model*.
 
     Raises:
         RecordingError: there is no world, or one cannot be read.
+        TooFewLabels: with *left_out*, the others have too few attacks.
     """
     folders = worlds_in(folder)
-    parts = replay_worlds(folders, policy, model, min(jobs, len(folders)), progress_lines(perf_counter))
+    jobs = min(jobs, len(folders))
+    if left_out:
+        parts = judge_left_out(folders, policy, model, jobs, partial(click.echo, err=True))
+    else:
+        parts = replay_worlds(folders, policy, model, jobs, progress_lines(perf_counter))
     observed = [seen for part in parts for seen in part]
     result = {
         "worlds": {path.name: len(part) for path, part in zip(folders, parts, strict=True)},
         "policy": policy.id,
-        "model": model.detector.id,
+        "model": f"taught by other companies, from {model.detector.id}" if left_out else model.detector.id,
         **judged(observed),
     }
     show(result, screen())

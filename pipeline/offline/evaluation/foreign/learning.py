@@ -1,13 +1,17 @@
 """Learning from labelled worlds: what every detector of many companies has in common is in their labelled vectors.
 
 A replay in `observe` mode scores every event; the vectors of a session are thinned to :data:`PER_SESSION` before an
-attack and as many from its beginning on, so that no session outweighs others. All honest vectors calibrate.
+attack and as many from its beginning on, so that no session outweighs others.
+
+What a model has learned from scores lower than what it has not. So the scale of its scores, and the weights of the
+evidence beside it, come from scores of models that have not seen the company (cross-fitting, Chernozhukov et al. 2018):
+the companies are divided into :data:`FOLDS`, and each fold is scored by trees that learned from the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artefacts import ROLES, load, load_roles, pack, save
-from models.detectors.labelled import Labels
+from models.detectors.calibration import calibrated
+from models.detectors.drift import Reference
+from models.detectors.labelled import Labels, TooFewLabels, fit_second
 from models.detectors.trained import Trained
-from models.features.table import as_seen_by_models
+from models.features.table import FEATURE_NAMES, as_seen_by_models, in_own_units
+from models.model_card import REFERENCE
 from models.model_card import read as read_card
 from models.state.table import SessionTable
 from pipeline.decisions.policy import Policy
+from pipeline.detections.mask import Mask
 from pipeline.offline.evaluation.foreign.labelled import LabelledWorld, read_world
 from pipeline.offline.evaluation.foreign.observed import key_of
 from pipeline.offline.evaluation.foreign.replaying import replayed
@@ -30,19 +38,25 @@ from pipeline.sessions.fast_path import ScoredChunk
 
 PER_SESSION: Final = 20
 """Vectors of a session that are learned from, before an attack and from it on."""
+FOLDS: Final = 5
+MIN_KINDS: Final = 2
+"""Kinds of company that the worlds must have."""
 
 
 @dataclass(frozen=True)
 class LabelledVectors:
-    """Vectors of judged sessions, in order of arrival: ``(n, f)`` and ``(n,)``.
+    """Vectors of judged sessions, in order of arrival: ``(n, f)``, ``(n, words)`` and ``(n,)``.
 
-    *sessions* are numbers of sessions, unique within one world.
+    *sessions* are numbers of sessions, unique within one world, *mask* the detections that hold, and *companies* the
+    kinds of company.
     """
 
     seen: NDArray[np.float32]
+    mask: Mask
     kinds: NDArray[np.uint8]
     attack: NDArray[np.bool_]
     sessions: NDArray[np.int64]
+    companies: NDArray[np.str_]
 
     def thinned(self) -> LabelledVectors:
         """At most :data:`PER_SESSION` vectors of each session and label, evenly spread over its time."""
@@ -57,7 +71,7 @@ class LabelledVectors:
 
     def take(self, chosen: NDArray[Any]) -> LabelledVectors:
         """Those at the indexes, or where it is true, in *chosen*."""
-        return LabelledVectors(self.seen[chosen], self.kinds[chosen], self.attack[chosen], self.sessions[chosen])
+        return LabelledVectors(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
 
 class Collector:
@@ -65,6 +79,7 @@ class Collector:
 
     def __init__(self, world: LabelledWorld) -> None:
         self._world = world
+        self._companies = [session.company for session in world.sessions.values()]
         self._numbers: dict[SessionKey, int] = {key: number for number, key in enumerate(world.sessions)}
         self._parts: list[LabelledVectors] = []
 
@@ -81,7 +96,9 @@ class Collector:
         if judged.size:
             kinds = folded.facts["kind"][judged].astype(np.uint8)
             seen = as_seen_by_models(np.ascontiguousarray(folded.values[:, judged]))
-            self._parts.append(LabelledVectors(seen, kinds, attack[judged], number[judged]))
+            sessions = number[judged]
+            companies = np.array(self._companies)[sessions]
+            self._parts.append(LabelledVectors(seen, chunk.mask[judged], kinds, attack[judged], sessions, companies))
 
     def vectors(self) -> LabelledVectors:
         """All that were collected."""
@@ -90,8 +107,9 @@ class Collector:
 
 def together(parts: Sequence[LabelledVectors]) -> LabelledVectors:
     """The vectors of *parts*, one part after another."""
-    columns = [[getattr(part, name) for part in parts] for name in ("seen", "kinds", "attack", "sessions")]
-    return LabelledVectors(*map(np.concatenate, columns))
+    return LabelledVectors(
+        *(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(LabelledVectors))
+    )
 
 
 def vectors_of(folder: Path, model: Model) -> LabelledVectors:
@@ -106,28 +124,78 @@ def vectors_of(folder: Path, model: Model) -> LabelledVectors:
     return collector.vectors()
 
 
-def learn(detector: Trained, worlds: Iterable[LabelledVectors]) -> Trained:
+def all_of(worlds: Iterable[LabelledVectors]) -> LabelledVectors:
+    """The vectors of all *worlds*, with numbers of sessions that are unique among them."""
+    numbered, first = [], 0
+    for vectors in worlds:
+        numbered.append(replace(vectors, sessions=vectors.sessions + first))
+        first += int(vectors.sessions.max(initial=-1)) + 1
+    return together(numbered)
+
+
+def folds_of(companies: NDArray[np.str_]) -> NDArray[np.int64]:
+    """The fold of each vector, ``(n,)``: all vectors of one kind of company are in the same."""
+    names, number = np.unique(companies, return_inverse=True)
+    folds: NDArray[np.int64] = number % min(FOLDS, len(names))
+    return folds
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A detector that was taught, and the scores of its vectors by detectors that have not seen their companies."""
+
+    detector: Trained
+    vectors: LabelledVectors
+    scores: NDArray[np.float64]
+
+
+def learn(detector: Trained, worlds: Iterable[LabelledVectors], tell: Callable[[str], None]) -> Taught:
     """*detector* with a second stage that was learned from the vectors of *worlds*.
 
     Raises:
         TooFewLabels: the worlds have fewer attacks than a second stage needs.
     """
-    learned, honest, first = [], [], 0
-    for vectors in worlds:
-        few = vectors.thinned()
-        learned.append(LabelledVectors(few.seen, few.kinds, few.attack, few.sessions + first))
-        honest.append(vectors.take(~vectors.attack))
-        first += int(vectors.sessions.max(initial=-1)) + 1
-    few, normal = together(learned), together(honest)
-    return detector.with_labels(
-        Labels(few.seen, few.kinds, few.attack, few.sessions, len(learned)), normal.seen, normal.kinds
+    worlds = list(worlds)
+    vectors = all_of(worlds)
+    if np.unique(vectors.companies).size < MIN_KINDS:
+        raise TooFewLabels(
+            f"the worlds are all of one kind of company; {MIN_KINDS} are needed to judge what is learned"
+        )
+    few = vectors.thinned()
+
+    def labels(chosen: NDArray[Any]) -> Labels:
+        part = few.take(chosen)
+        return Labels(part.seen, part.kinds, part.attack, part.sessions, len(worlds))
+
+    first, few_first = (detector.first(part.seen, part.kinds) for part in (vectors, few))
+    raw = np.empty(len(first))
+    folds, folds_of_few = folds_of(vectors.companies), folds_of(few.companies)
+    for fold in np.unique(folds).tolist():
+        here, others = folds == fold, np.flatnonzero(folds_of_few != fold)
+        second = fit_second(labels(others), few_first[others], vectors.seen[:0], first[:0])
+        raw[here] = second.raw(vectors.seen[here], first[here])
+        tell(f"scored the companies {', '.join(np.unique(vectors.companies[here]))} as unseen")
+    honest = np.flatnonzero(~vectors.attack)
+    taught = detector.with_labels(
+        labels(np.arange(len(few.kinds))), vectors.seen[honest], vectors.kinds[honest], raw[honest]
     )
+    if taught.second_knots is None:
+        raise ValueError("a second stage has knots")
+    return Taught(taught, vectors, calibrated(raw, taught.second_knots, vectors.kinds))
 
 
-def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[str], None]) -> Trained:
+def reference_of(taught: Taught) -> Reference:
+    """The honest vectors that *taught* learned from as bins, with their scores by a detector that knows them.
+
+    So the drift of a tenant says how far its traffic is from that of the companies in the worlds.
+    """
+    honest = taught.vectors.take(~taught.vectors.attack).thinned()
+    scores = taught.detector.score(honest.seen, honest.kinds)
+    return Reference.from_rows(FEATURE_NAMES, in_own_units(honest.seen), scores)
+
+
+def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[str], None]) -> Taught:
     """Teach the model in *source* the attacks in the worlds in *folders*, and write it with its roles to *out*.
-
-    The bins of its training data are left out: they are of other data and of its former scores.
 
     Raises:
         BadModel: the model in *source* cannot be used.
@@ -139,12 +207,15 @@ def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[
     for number, folder in enumerate(folders, start=1):
         worlds.append(vectors_of(folder, Model(detector, roles)))
         tell(f"world {number} of {len(folders)}: {folder.name}, {len(worlds[-1].kinds):,} vectors")
-    taught = learn(detector, worlds)
+    taught = learn(detector, worlds, tell)
     card = {name: value for name, value in read_card(source).items() if name not in _NOT_COPIED}
     attacks = sum(int(np.unique(vectors.sessions[vectors.attack]).size) for vectors in worlds)
     card["fit"] = {**card["fit"], "second_stage": f"learned from {attacks:,} attacks in {len(worlds)} labelled worlds"}
     out.mkdir(parents=True, exist_ok=True)
-    save(taught, out, card, {} if roles is None else {ROLES: pack(roles.arrays)})
+    parts = {REFERENCE: pack(reference_of(taught).arrays)}
+    if roles is not None:
+        parts[ROLES] = pack(roles.arrays)
+    save(taught.detector, out, card, parts)
     return taught
 
 

@@ -1,0 +1,143 @@
+"""Weights of evidence in companies that nobody here wrote: what each detection adds to what the model says.
+
+Facts keep their weights: they end a session alone, whatever else is known. The rest is fitted to the sessions of
+labelled worlds, the model first: a suspicion has the weight by which it makes an attack likelier *beyond* the model's
+score, and next to none if it adds nothing (:mod:`models.detectors.evidence_weights`, with an expectation of zero).
+
+A suspicion that honest sessions hardly ever show leads alone to the level that its severity names: nobody pays for
+that, and the attack of which it tells may be in none of the worlds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import BANDS
+from models.detectors.calibration import bands_of
+from models.detectors.evidence_weights import fit
+from models.events.columns import KINDS
+from pipeline.decisions.policy import BudgetLimits, Levels, Policy
+from pipeline.decisions.risk import log_odds
+from pipeline.detections import DETECTIONS, Detection
+from pipeline.offline.evaluation.fitting import BAND_EXPECTED, Fitted, is_learned
+from pipeline.offline.evaluation.foreign.learning import Taught
+
+Floats = NDArray[np.float64]
+SPREAD: Final = 1.0
+"""Standard deviation of the weight of a suspicion around zero, in log-odds."""
+ASKED_SHARE: Final = 0.015
+"""Share of the honest sessions of people above the threshold of MEDIUM: with six hours a session, half of the budget of
+5 in 1,000 hours (:class:`pipeline.decisions.policy.BudgetLimits`), which holds tenants to it that are worse."""
+HELD_SHARE: Final = 0.002
+"""Share of all honest sessions above the threshold of HIGH."""
+RARE_SHARE: Final = 0.003
+"""Share of the honest sessions, of people or of machines, that may show a suspicion whose severity is guaranteed."""
+PROMISED: Final = ("telemetry_silent_while_active",)
+"""Suspicions that ask whatever they cost: what this product is for. The budget limits what they cost a tenant."""
+UNSEEN: Final = ("telemetry_silent_while_idle",)
+"""Suspicions that are no news: most devices at rest say nothing, and what counts is silence while calls go on."""
+LEAST: Final = 0.1
+"""Weight of a suspicion that adds nothing: so that it is shown."""
+PERSON: Final = KINDS.index("human")
+
+
+def fitted_weights(taught: Taught, policy: Policy) -> Fitted:
+    """Weights, prior and thresholds for *taught*; facts have those of *policy*.
+
+    Raises:
+        ValueError: one of the classes is missing.
+    """
+    rows, attack, kinds = sessions_of(taught)
+    detections = len(DETECTIONS)
+    evidence = np.array([*policy.weights(), *BAND_EXPECTED])
+    bands = np.arange(len(evidence)) >= detections
+    suspicions = np.array([*(not detection.is_fact for detection in DETECTIONS), *(False for _ in BANDS)])
+    evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
+    model_part = rows[:, bands] @ evidence[bands]
+    none = np.zeros(int(suspicions.sum()))
+    evidence[suspicions] = fit(rows[:, suspicions], attack, none, SPREAD, offset=model_part).evidence
+    shown = suspicions & np.array([*(detection.id not in UNSEEN for detection in DETECTIONS), *(False for _ in BANDS)])
+    evidence[shown] = np.maximum(evidence[shown], LEAST)
+    evidence[suspicions & ~shown] = 0.0
+    evidence = np.round(evidence, 2)
+    suspected = rows[:, bands | suspicions] @ evidence[bands | suspicions]
+    medium = _exceeded_by(suspected[~attack & (kinds == PERSON)], ASKED_SHARE)
+    high = max(_exceeded_by(suspected[~attack], HELD_SHARE), medium + 1.0)
+    people, machines = (rows[~attack & chosen, :detections] for chosen in (kinds == PERSON, kinds != PERSON))
+    is_rare = (_shares(people) <= RARE_SHARE) & (_shares(machines) <= RARE_SHARE)
+    for bit, detection in enumerate(DETECTIONS):
+        if suspicions[bit] and (is_rare[bit] or detection.id in PROMISED):
+            evidence[bit] = max(evidence[bit], _guaranteed(detection, medium, high))
+    return _scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
+
+
+def sessions_of(taught: Taught) -> tuple[Floats, NDArray[np.bool_], NDArray[np.uint8]]:
+    """The evidence of each session before an attack and from it on: rows of zeros and ones, attack, kind.
+
+    A session whose highest score is in band *b* has ones in the first *b* columns of bands.
+    """
+    vectors = taught.vectors
+    owners, first, of = np.unique(vectors.sessions * 2 + vectors.attack, return_index=True, return_inverse=True)
+    rows = np.zeros((len(owners), len(DETECTIONS) + len(BANDS)))
+    for bit in range(len(DETECTIONS)):
+        held = vectors.mask[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1) != 0
+        rows[of[held], bit] = 1.0
+    highest = np.zeros(len(owners), np.uint8)
+    np.maximum.at(highest, of, bands_of(taught.scores))
+    rows[:, len(DETECTIONS) :] = highest[:, None] > np.arange(len(BANDS))
+    return rows, vectors.attack[first], vectors.kinds[first]
+
+
+def _guaranteed(detection: Detection, medium: float, high: float) -> float:
+    """The weight with which *detection* leads alone to the level that its severity names, if there is one.
+
+    To MEDIUM with a step of the budget to spare: one person who was asked for nothing does not silence it for all.
+    """
+    if not is_learned(detection):
+        return 0.0
+    asked = min(medium + BudgetLimits().raise_by, high - 0.01)
+    return math.ceil({"LOW": 0.0, "MEDIUM": asked, "HIGH": high}[detection.severity] * 100) / 100
+
+
+def _shares(rows: Floats) -> Floats:
+    """The share of *rows* that show each piece of evidence, ``(k,)``; none of no rows."""
+    shares: Floats = rows.sum(axis=0) / max(len(rows), 1)
+    return shares
+
+
+def _exceeded_by(values: Floats, share: float) -> float:
+    return float(np.quantile(values, 1.0 - share)) + 0.005
+
+
+def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
+    """The prior is set so that HIGH begins at the default policy's threshold; facts that end a session reach it."""
+    standard = Levels()
+    prior = round(log_odds(standard.high_raise) - high, 2)
+    raised = math.ceil(1000 / (1 + math.exp(-(prior + medium)))) / 10
+    levels = standard.model_copy(
+        update={
+            "medium_raise": raised,
+            "medium_clear": round(raised * 0.6, 1),
+            "high_clear": max(standard.high_clear, raised),
+        }
+    )
+    ends = np.array([detection.is_fact and detection.severity == "HIGH" for detection in DETECTIONS])
+    weights = evidence[: len(DETECTIONS)]
+    weights[ends] = np.maximum(weights[ends], math.ceil(high * 100) / 100)
+    named = {detection.id: float(weight) for detection, weight in zip(DETECTIONS, weights, strict=True)}
+    added = np.cumsum(evidence[len(DETECTIONS) :])
+    return Fitted(prior, named, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
+
+
+def source_lines(worlds: Sequence[str]) -> tuple[str, ...]:
+    """Lines that describe the training data of *worlds*."""
+    return (
+        "Learned by `python -m pipeline.offline.evaluation --worlds FOLDER --fit`; the defaults of a policy file.",
+        *wrap(f"{len(worlds)} labelled worlds: {', '.join(worlds)}.", 110),
+    )
