@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 BANDS = (0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
 """Quantiles of normal traffic that a score in band 1, 2 … is above."""
 
+FORMER_BANDS = (0.99, 0.999, 0.9999)
+"""The bands of earlier versions, whose models and policies are still read."""
+
 
 class Moved(NamedTuple):
     """One feature that raised a score, with its values in its own unit.

@@ -7,15 +7,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors.base import BANDS
+from models.detectors.base import BANDS, FORMER_BANDS
 from models.jit import compiled
 
 Floats = NDArray[np.float64]
 
-QUANTILES: Final = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, *BANDS])
+_BELOW_BANDS: Final = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95)
+QUANTILES: Final = np.array([*_BELOW_BANDS, *BANDS])
 """Where the scale has its knots."""
-_FORMER_QUANTILES: Final = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999])
-"""Where it had them before there were six bands."""
+_FORMER_QUANTILES: Final = np.array([*_BELOW_BANDS, *FORMER_BANDS])
 
 
 def knots_of(raw: Floats) -> Floats:

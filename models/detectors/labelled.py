@@ -71,6 +71,11 @@ class Labels:
                 f"{MIN_ATTACKED} and {MIN_HONEST}, so the model is trained without it"
             )
 
+    @property
+    def suffice_for_trees(self) -> bool:
+        """Whether there are attacks enough, in companies enough, for boosted trees."""
+        return self.companies >= MIN_COMPANIES and np.unique(self.sessions[self.attack]).size >= MIN_BOOSTED
+
 
 @dataclass(frozen=True)
 class LogisticStage:
@@ -165,9 +170,8 @@ def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], norma
         TooFewLabels: fewer labelled sessions than a regression needs.
     """
     labels.check()
-    attacked = np.unique(labels.sessions[labels.attack]).size
-    if labels.companies >= MIN_COMPANIES and attacked >= MIN_BOOSTED:
-        return _boosted(labels, first)
+    if labels.suffice_for_trees:
+        return boosted(labels, first)
     stage = _logistic(labels, first, normal)
     return replace(stage, knots=knots_of(stage.log_odds(normal, normal_first)))
 
@@ -183,7 +187,13 @@ def _logistic(labels: Labels, first: Floats, normal: NDArray[np.float32]) -> Log
     return LogisticStage(centre, scale, weights, np.zeros(0))
 
 
-def _boosted(labels: Labels, first: Floats) -> BoostedStage:
+def boosted(labels: Labels, first: Floats) -> BoostedStage:
+    """Boosted trees that learned from *labels*; *first* are the first stage's scores of their vectors.
+
+    Raises:
+        TooFewLabels: fewer labelled sessions than a regression needs.
+    """
+    labels.check()
     values = _with_surprise(labels.seen, first)
     boosting = GradientBoostingClassifier(
         n_estimators=TREES,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors import explanation
-from models.detectors.base import Moved
+from models.detectors.base import FORMER_BANDS, Moved
 from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of, with_all_knots
 from models.detectors.explanation import NORMS
 from models.detectors.labelled import BoostedStage, Labels, SecondStage, fit_second, second_stage
@@ -86,7 +86,7 @@ class Trained:
     @property
     def thresholds(self) -> Floats:
         """Raw scores of all principals that 1, 0.1 and 0.01 % of normal traffic exceed, for the card."""
-        return self.knots[0, np.isin(QUANTILES, (0.99, 0.999, 0.9999))]
+        return self.knots[0, np.isin(QUANTILES, FORMER_BANDS)]
 
     def first(self, seen: Seen, kinds: Kinds) -> Floats:
         """Scores of the first stage alone, ``(n,)``."""
@@ -114,19 +114,15 @@ class Trained:
             return self.raw(seen, kinds)
         return self.second.raw(seen, self.first(seen, kinds))
 
-    def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds, raw: Floats | None = None) -> Trained:
+    def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds) -> Trained:
         """The same detector with a second stage, which *normal* ``(m, f)`` of *kinds* ``(m,)`` calibrates.
-
-        *raw*: the scores ``(m,)`` that calibrate it, if others than the second stage's own: those of second stages that
-        have not seen the company, as the scores of what a model has learned from are too low.
 
         Raises:
             TooFewLabels: fewer labelled sessions than a regression needs.
         """
         first = self.first(normal, kinds)
         second = fit_second(labels, self.first(labels.seen, labels.kinds), normal, first)
-        raw = second.raw(normal, first) if raw is None else raw
-        return replace(self, second=second, second_knots=_knots(raw, kinds, by_kind=True))
+        return replace(self, second=second, second_knots=knots_by_kind(second.raw(normal, first), kinds))
 
     def raw(self, seen: Seen, kinds: Kinds) -> Floats:
         """Raw scores of the first stage, before calibration, ``(n,)``."""
@@ -212,6 +208,11 @@ def from_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
 def _frequent(kinds: Kinds) -> list[int]:
     """Kinds of principal with enough vectors for a fit or scale of their own."""
     return [kind for kind in range(len(KINDS)) if np.count_nonzero(kinds == kind) >= MIN_VECTORS]
+
+
+def knots_by_kind(raw: Floats, kinds: Kinds) -> Floats:
+    """Scales of each kind of principal, ``(len(KINDS), q)``, from the scores *raw* of normal traffic, ``(n,)``."""
+    return _knots(raw, kinds, by_kind=True)
 
 
 def _knots(raw: Floats, kinds: Kinds, *, by_kind: bool) -> Floats:

@@ -10,7 +10,8 @@ from typing import Any, Final
 HIDING: Final = frozenset({"vpn", "hosting", "tor"})
 """Kinds of network whose addresses do not show where their users are."""
 _INSIDE: Final = tuple(
-    map(
+    (network.version, int(network.netmask), int(network.network_address))
+    for network in map(
         ip_network,
         (
             "10.0.0.0/8",
@@ -39,20 +40,27 @@ def network_name(ip: str | None, asn: int | None) -> str | None:
     """
     if asn is not None:
         return f"as{asn}"
-    return None if ip is None else _prefix(ip)
+    return None if ip is None else _read(ip)[0]
+
+
+def is_inside(ip: str | None) -> bool:
+    """Return whether *ip* is an address that the Internet does not route, and so does not name a network."""
+    return ip is not None and _read(ip)[1]
 
 
 @lru_cache(maxsize=65_536)
-def _prefix(ip: str) -> str:
+def _read(ip: str) -> tuple[str, bool]:
+    """The prefix of an address, and whether it is seen from inside."""
     try:
         address = ip_address(ip)
     except ValueError:
-        return ip
+        return ip, False
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    number = int(mapped or address)
-    if mapped or address.version == 4:
-        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8))
-    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80))
+    number, version = int(mapped or address), 4 if mapped else address.version
+    inside = any(version == of and number & mask == network for of, mask, network in _INSIDE)
+    if version == 4:
+        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8)), inside
+    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80)), inside
 
 
 def network_of(event: Mapping[str, Any]) -> str | None:
@@ -64,15 +72,3 @@ def network_of(event: Mapping[str, Any]) -> str | None:
     if event["network_type"] in HIDING and event["asn"] is not None:
         return network_name(None, event["asn"])
     return network_name(event["ip"], None)
-
-
-@lru_cache(maxsize=10_000)
-def is_inside(ip: str | None) -> bool:
-    """Return whether *ip* is an address that the Internet does not route, and so does not name a network."""
-    if ip is None:
-        return False
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return False
-    return any(address in network for network in _INSIDE if network.version == address.version)

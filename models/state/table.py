@@ -106,6 +106,9 @@ _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
 
 
+_BETWEEN: Final = PART_SEPARATOR.encode("utf-8", "surrogateescape")
+
+
 def join(*parts: str) -> bytes:
     """Several texts, whatever they contain, as one bytes object, separated by 0xff, which UTF-8 never uses."""
     return PART_SEPARATOR.join(parts).encode("utf-8", "surrogateescape")
@@ -118,6 +121,11 @@ def split(joined: bytes) -> list[str]:
 
 class UnreadableRow(ValueError):
     """A changelog row that this version cannot read; the message says why, and does not name the session."""
+
+
+def tenant_of(packed: bytes) -> bytes:
+    """The tenant in the packed names of a session, itself packed: cheaper than a :class:`Subject` where many count."""
+    return packed.partition(_BETWEEN)[0]
 
 
 class Subject(NamedTuple):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ EXPIRED, DUE, SUMMARY = 1, 2, 4
 """Bits of what :func:`concerned` finds; an expired session has no other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(NamedTuple):
     """How long sessions are kept and waited for.
 
     Attributes:
@@ -43,22 +41,12 @@ def concerned(rows: Rows, was: int, at: int, patience: Patience) -> NDArray[np.u
     A session is due where its wake time has come, or its device fell silent and nothing says so yet.
     """
     marks = np.zeros(rows.size, np.uint8)
-    keep_ms = np.array([patience.idle_s, patience.ended_s, patience.revoked_s]) * 1000
-    _mark(rows, was, at, keep_ms, patience.silent_intervals, patience.silence, patience.summary_ms, marks)
+    _mark(rows, was, at, patience, marks)
     return marks
 
 
 @compiled
-def _mark(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    rows: Any,
-    was: int,
-    at: int,
-    keep_ms: Any,
-    silent_intervals: float,
-    silence: Any,
-    summary_ms: int,
-    marks: Any,
-) -> None:
+def _mark(rows: Any, was: int, at: int, patience: Any, marks: Any) -> None:
     for number in range(rows.size):
         row = rows[number]
         if row.started_at == 0:
@@ -66,15 +54,16 @@ def _mark(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
         ended, revoked = row.flags & ENDED != 0, row.flags & REVOKED != 0
         # Telemetry does not count as use: the phone of an abandoned session may go on reporting for months.
         since = row.seen_at if ended or revoked or row.client_at <= 0 else row.client_at
-        if at - since > keep_ms[2 if revoked else 1 if ended else 0]:
+        keep_s = patience.revoked_s if revoked else patience.ended_s if ended else patience.idle_s
+        if at - since > keep_s * 1000:
             marks[number] = EXPIRED
             continue
         if not ended and row.seen_at <= at:
             waking = row.wake_at > 0 and row.wake_at <= at
-            if waking or (not revoked and _fell_silent(row, at, silent_intervals, silence)):
+            if waking or (not revoked and _fell_silent(row, at, patience)):
                 marks[number] = DUE
         age, before = at - row.started_at, max(was - row.started_at, 0)
-        if not ended and not revoked and age // summary_ms > before // summary_ms:
+        if not ended and not revoked and age // patience.summary_ms > before // patience.summary_ms:
             for volume in range(row.peaks.size):
                 if row.peaks[volume] != 0:
                     marks[number] |= SUMMARY
@@ -82,13 +71,13 @@ def _mark(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 
 
 @compiled
-def _fell_silent(row: Any, at: int, silent_intervals: float, silence: Any) -> bool:
+def _fell_silent(row: Any, at: int, patience: Any) -> bool:
     if row.client[DEVICE] == 0 or row.interval_ms == 0 or row.heard_at <= 0:
         return False
     woken = np.int64(row.woken_s) * 1000 - np.int64(row.interval_ms)
-    if at - max(row.heard_at, woken) <= row.interval_ms * silent_intervals:
+    if at - max(row.heard_at, woken) <= row.interval_ms * patience.silent_intervals:
         return False
     said = np.uint64(0)
-    for word in range(silence.size):
-        said |= row.mask[word] & silence[word]
+    for word in range(patience.silence.size):
+        said |= row.mask[word] & patience.silence[word]
     return bool(said == 0)

@@ -31,7 +31,7 @@ class DecisionInput:
         mask: detections that hold now: bit *i* is ``DETECTIONS[i]``.
         mask_before: the same after the previous event, at *before_ms*.
         before_ms: event time of the previous event.
-        band: how unusual the model's score is, 0 to 3.
+        band: how unusual the model's score is: how many of :data:`models.detectors.base.BANDS` it is above.
         action: number of the auth action (:data:`models.events.columns.ACTION`); 0 for other events.
         strong_age_s: seconds since a factor was last proved.
         principal_kind: "" while it is unknown.

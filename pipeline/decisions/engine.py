@@ -120,9 +120,9 @@ class PolicyEngine:
     @staticmethod
     def _refutes(state: SessionRiskState, event: DecisionInput) -> bool:
         """Whether *event* passes a step-up that rested on suspicion alone."""
-        challenge = state.challenge
-        asked = event.action == _STEP_UP and challenge is not None and not state.revocation
-        return asked and challenge is not None and FACTS.isdisjoint(challenge.detections)
+        if event.action != _STEP_UP or state.challenge is None or state.revocation:
+            return False
+        return FACTS.isdisjoint(state.challenge.detections)
 
     def _apply_step_up(self, state: SessionRiskState, event: DecisionInput) -> None:
         """A proved factor clears what it can clear and closes the challenge."""

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.batch import DEVICE
-from models.events.text_hashing import PART_SEPARATOR
-from models.state.table import ENDED, REVOKED, Rows, SessionTable
+from models.state.table import ENDED, REVOKED, Rows, SessionTable, join, split, tenant_of
 from pipeline.decisions.policy import GuardLimits
 from pipeline.times import MINUTE_MS
 
@@ -117,9 +116,6 @@ def next_minute(at_ms: int) -> int:
     return (at_ms // MINUTE_MS + 1) * MINUTE_MS
 
 
-_BETWEEN = PART_SEPARATOR.encode("utf-8", "surrogateescape")
-
-
 def silent_fleets(table: SessionTable, at_ms: int, guard: Guard) -> frozenset[str]:
     """The tenants whose fleet *guard* finds silent at *at_ms* of event time; it also learns which are unverified.
 
@@ -154,9 +150,9 @@ def _silent_together(table: SessionTable, rows: NDArray[np.int64]) -> dict[str, 
     spans: defaultdict[bytes, dict[int, tuple[int, int]]] = defaultdict(dict)
     for row in rows.tolist():
         last, device = int(table.rows["heard_at"][row]), int(table.rows["client"][row, DEVICE])
-        devices = spans[table.names[row].partition(_BETWEEN)[0]]
+        devices = spans[tenant_of(table.names[row])]
         devices[device] = max(devices.get(device, (0, 0)), (last, last + int(table.rows["interval_ms"][row])))
-    return {_text(tenant): _max_overlap(devices.values()) for tenant, devices in spans.items()}
+    return {split(tenant)[0]: _max_overlap(devices.values()) for tenant, devices in spans.items()}
 
 
 def _max_overlap(spans: Iterable[tuple[int, int]]) -> int:
@@ -181,16 +177,12 @@ def _devices(
 
     Only of *tenants*, if given.
     """
-    wanted = None if tenants is None else {tenant.encode("utf-8", "surrogateescape") for tenant in tenants}
+    wanted = None if tenants is None else {join(tenant) for tenant in tenants}
     by_tenant: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
     devices = table.rows["client"][rows, DEVICE].tolist()
     intervals = table.rows["interval_ms"][rows].tolist()
     for row, device, interval in zip(rows.tolist(), devices, intervals, strict=True):
-        tenant = table.names[row].partition(_BETWEEN)[0]
+        tenant = tenant_of(table.names[row])
         if wanted is None or tenant in wanted:
             by_tenant[tenant][device] = interval
-    return {_text(tenant): found for tenant, found in by_tenant.items()}
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    return {split(tenant)[0]: found for tenant, found in by_tenant.items()}

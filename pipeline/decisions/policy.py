@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.detectors.base import BANDS
+from models.detectors.base import BANDS, FORMER_BANDS
 from models.state.table import Subject
 from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 
@@ -171,12 +171,9 @@ class Suppression(_Table):
         return at_ms < self.expires_at and all(matches)
 
 
-_FORMER_BANDS: Final = (0.99, 0.999, 0.9999)
-
-
 def _of_every_band(weights: tuple[float, ...]) -> tuple[float, ...]:
-    if len(weights) == len(_FORMER_BANDS):
-        return tuple(weights[bisect_right(_FORMER_BANDS, band) - 1] for band in BANDS)
+    if len(weights) == len(FORMER_BANDS):
+        return tuple(weights[bisect_right(FORMER_BANDS, band) - 1] for band in BANDS)
     if len(weights) != len(BANDS):
         raise ValueError(f"give {len(BANDS)} numbers, one for each band of the model's score")
     return weights

@@ -22,8 +22,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from models.events.columns import KINDS
-from models.events.text_hashing import PART_SEPARATOR
-from models.state.table import ENDED, REVOKED, SessionTable, UnreadableRow
+from models.state.table import ENDED, REVOKED, SessionTable, UnreadableRow, split, tenant_of
 from pipeline.decisions.policy import BudgetLimits
 from pipeline.times import HOUR_MS
 from schemas.fields import DAY_MS
@@ -34,10 +33,9 @@ IN_USE_MS: Final = HOUR_MS
 """A session is in use for this long after its last event."""
 MAX_PEOPLE: Final = 1_000
 """People of a tenant that are remembered as having moved its threshold; the one who did so first is forgotten."""
-PERSON: Final = KINDS.index("human")
-_BETWEEN: Final = PART_SEPARATOR.encode("utf-8", "surrogateescape")
 MAX_TENANTS: Final = 10_000
 """Tenants with a threshold above zero in a partition; the one that changed first is forgotten."""
+_PERSON: Final = KINDS.index("human")
 
 
 @dataclass(slots=True)
@@ -76,10 +74,10 @@ class StepUpBudget:
         self.changed: set[str] = set()
         """Tenants whose threshold was changed or forgotten since it was written."""
 
-    def raised(self, tenant: str) -> float:
-        """By how much log-odds suspicions of *tenant* are to be stronger."""
+    def raised(self, tenant: str, limits: BudgetLimits) -> float:
+        """By how much log-odds suspicions of *tenant* are to be stronger; limits that were lowered count at once."""
         threshold = self.thresholds.get(tenant)
-        return threshold.raised if threshold else 0.0
+        return min(threshold.raised, limits.max_raise) if threshold and limits.raise_by else 0.0
 
     def refuted(self, tenant: str, principal_id: str, at_ms: int, limits: BudgetLimits) -> None:
         """*principal_id* passed a step-up that rested on suspicion."""
@@ -107,9 +105,10 @@ class StepUpBudget:
         for tenant in list(self.thresholds):
             threshold = self.thresholds[tenant]
             hours = max(0, at_ms - threshold.counted_at) / HOUR_MS * in_use.get(tenant, 0)
-            threshold.raised -= hours * limits.step_ups_per_1000_hours / 1000 * limits.raise_by
+            paid = hours * limits.step_ups_per_1000_hours / 1000 * limits.raise_by
+            threshold.raised = min(threshold.raised, limits.max_raise) - paid
             threshold.counted_at = max(at_ms, threshold.counted_at)
-            if threshold.raised <= 0:
+            if threshold.raised <= 0 or not limits.raise_by:
                 del self.thresholds[tenant]
             self.changed.add(tenant)
 
@@ -138,6 +137,6 @@ def people_in_use(table: SessionTable, at_ms: int) -> dict[str, int]:
     """How many sessions of people were used within the last :data:`IN_USE_MS`, by tenant."""
     rows = table.rows[: table.used]
     live = (rows["started_at"] != 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
-    used = live & (rows["kind"] == PERSON) & (rows["client_at"] > at_ms - IN_USE_MS)
-    names = (table.names[row].partition(_BETWEEN)[0] for row in np.flatnonzero(used).tolist())
-    return {name.decode("utf-8", "surrogateescape"): count for name, count in Counter(names).items()}
+    used = live & (rows["kind"] == _PERSON) & (rows["client_at"] > at_ms - IN_USE_MS)
+    tenants = Counter(tenant_of(table.names[row]) for row in np.flatnonzero(used).tolist())
+    return {split(tenant)[0]: count for tenant, count in tenants.items()}

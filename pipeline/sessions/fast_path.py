@@ -120,9 +120,11 @@ def only_guessed(folded: Folded) -> Bools:
     """
     seg, before = folded.seg, folded.before
     guessed: Bools = before["flags"][seg.of] & GUESSED != 0
-    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+    if folded.batch.kind is Kind.CALL:
+        return np.zeros(guessed.size, np.bool_)
+    if folded.batch.kind is not Kind.AUTH:
         return guessed
-    failed = FAILURES[folded.facts["action"]] if folded.batch.kind is Kind.AUTH else np.zeros(guessed.size, np.bool_)
+    failed = FAILURES[folded.facts["action"]]
     used = np.cumsum(~failed)
     used_since_start = used - (used - ~failed)[seg.starts][seg.of]
     fresh: Bools = (before["kind"] == 0)[seg.of]

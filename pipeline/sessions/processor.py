@@ -78,6 +78,8 @@ class SessionProcessor:
         self.risk_states = self.state.risk_states
         self.challenger_roles = ChallengerRoles()
         self.guard = Guard(active.engine.policy.guard, 1 / options.partitions)
+        self.limits = CommandLimits(self.guard, self.state.budget)
+        self.tenant_facts = TenantFacts(self._is_silent, self.guard.cannot_verify_silence, self._threshold)
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
@@ -179,10 +181,8 @@ class SessionProcessor:
         shadows = Shadows(self.active.challengers, seen, chunk, self.active.engine) if seen else None
         watched = shadows.watched if shadows else None
         self.guard.limits = self.active.engine.policy.guard
-        tenants = TenantFacts(self._is_silent, self.guard.cannot_verify_silence, self.state.budget.raised)
-        slow_path = SlowPath(chunk, self.table, self.risk_states, self.active, tenants, watched)
-        limits = CommandLimits(self.guard, self.state.budget)
-        reporter = SessionEventHandler(slow_path, self.active, limits, out, event_clock=self.options.event_clock)
+        slow_path = SlowPath(chunk, self.table, self.risk_states, self.active, self.tenant_facts, watched)
+        reporter = SessionEventHandler(slow_path, self.active, self.limits, out, event_clock=self.options.event_clock)
         slow_path.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
         reporter.report_features()
         if self.options.onlooker is not None:
@@ -195,6 +195,9 @@ class SessionProcessor:
 
     def _is_silent(self, tenant: str) -> bool:
         return self.silent is None or tenant in self.silent
+
+    def _threshold(self, tenant: str) -> float:
+        return self.state.budget.raised(tenant, self.active.engine.policy.budget)
 
     def _stamp(self, at: int, out: SessionOutcome) -> Stamp:
         now_ms = at if self.options.event_clock else out.now_ms

@@ -17,7 +17,7 @@ import numpy as np
 from models.events.text_hashing import PART_SEPARATOR
 from models.state.codec import LAYOUT_IN_HEAD, DecodedRows, decode_all, encode, is_whole, put
 from models.state.layout import Layout, earlier_layouts, layout_of, read_record
-from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, UnreadableRow, gather
+from models.state.table import ENDED, HAS_RISK_STATE, REVOKED, SessionTable, UnreadableRow, gather, join, split
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.decisions.step_up_budget import StepUpBudget
 from pipeline.detections import ORDER
@@ -61,7 +61,7 @@ class SessionState:
         """
         latest = dict(rows)
         tenants = [key for key in latest if key and key.startswith(TENANT_RECORD)]
-        self.budget.restore((_tenant_of(key), latest.pop(key)) for key in tenants)
+        self.budget.restore((split(key[len(TENANT_RECORD) :])[0], latest.pop(key)) for key in tenants)
         for key in [key for key in latest if key and key.startswith(LAYOUT_RECORD)]:
             self._restore_layout(key, latest.pop(key))
         for key in latest if self._waiting else ():
@@ -162,7 +162,7 @@ class SessionState:
 
     def encode_budget(self) -> list[ChangelogRow]:
         """Changelog rows of the tenants whose threshold has changed."""
-        return [(TENANT_RECORD + tenant.encode("utf-8", "surrogateescape"), row) for tenant, row in self.budget.rows()]
+        return [(TENANT_RECORD + join(tenant), row) for tenant, row in self.budget.rows()]
 
 
 class SessionOutcome(OutcomeBuilder):
@@ -187,10 +187,6 @@ class SessionOutcome(OutcomeBuilder):
 def row_key(names: bytes) -> bytes:
     """The changelog key of a session: tenant and session id, which its packed names begin with."""
     return names[: names.index(NAME_END, names.index(NAME_END) + 1)]
-
-
-def _tenant_of(key: bytes) -> str:
-    return key[len(TENANT_RECORD) :].decode("utf-8", "surrogateescape")
 
 
 def _layout_key(digest: bytes) -> bytes:

@@ -43,6 +43,8 @@ LABELLED: Final = 0.01
 """Share of the training vectors that are labelled."""
 ALARMS: Final = (0.001, 0.01)
 """False positive rates at which recall is reported."""
+SHARES: Final = (0.99, 0.999, 0.9999)
+"""Shares of normal traffic that what is found is above."""
 CHUNK: Final = 512
 ODDITIES: Final = 200
 """Number of vectors in which one feature is made unusual, to see whether the explanation finds it."""
@@ -188,9 +190,9 @@ def sessions_found(tried: Vectors, over: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def found(detector: Trained, vectors: Vectors) -> Floats:
-    """``(3,)``: share of attacked sessions with a vector in band 1, 2 and 3 or above."""
-    bands = detector.band(vectors.scores(detector))
-    return np.array([mean(sessions_found(vectors, bands >= band).values() or [0.0]) for band in (1, 2, 3)])
+    """``(3,)``: share of attacked sessions with a vector above each of :data:`SHARES` of normal traffic."""
+    scores = vectors.scores(detector)
+    return np.array([mean(sessions_found(vectors, scores > share).values() or [0.0]) for share in SHARES])
 
 
 def _explains(detector: Trained, known: Vectors, seed: int, way: Way) -> float:
@@ -248,7 +250,7 @@ feature alone, by *putting it in* to the usual vector alone, and by the mean of 
 """
 _RECORDED: Final = """\
 Trained on the first simulated population: the share of attacked sessions, averaged over techniques, with a vector
-in band 1, 2 and 3 (more unusual than 99, 99.9 and 99.99 % of that population). These recordings contain no normal
+more unusual than 99, 99.9 and 99.99 % of that population. These recordings contain no normal
 days, so they show no false positives.
 """
 
@@ -374,7 +376,7 @@ def _explained(result: Result) -> str:
 
 
 def _recordings(result: Result) -> str:
-    head = ("recording", "method", "fitted to", "labels", "band 1", "band 2", "band 3")
+    head = ("recording", "method", "fitted to", "labels", *(f"above {share:.4g}" for share in SHARES))
     rows = [
         (
             name,

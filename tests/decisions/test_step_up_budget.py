@@ -28,30 +28,30 @@ def after(*passed: tuple[str, int]) -> StepUpBudget:
 
 
 def test_each_person_who_passes_raises_the_threshold_by_a_step_up_to_the_largest() -> None:
-    raised = [after(*((f"p{n}", n) for n in range(people))).raised("acme") for people in range(6)]
+    raised = [after(*((f"p{n}", n) for n in range(people))).raised("acme", LIMITS) for people in range(6)]
 
     assert raised == [0.0, 1.0, 2.0, 3.0, 3.0, 3.0]
 
 
 def test_a_person_raises_it_once_a_day() -> None:
-    assert after(("ana", 0), ("ana", DAY_MS - 1)).raised("acme") == 1.0
-    assert after(("ana", 0), ("ana", DAY_MS)).raised("acme") == 2.0
+    assert after(("ana", 0), ("ana", DAY_MS - 1)).raised("acme", LIMITS) == 1.0
+    assert after(("ana", 0), ("ana", DAY_MS)).raised("acme", LIMITS) == 2.0
 
 
 def test_it_is_of_its_tenant_alone() -> None:
-    assert after(("ana", 0)).raised("other") == 0.0
+    assert after(("ana", 0)).raised("other", LIMITS) == 0.0
 
 
 def test_two_hundred_hours_of_use_pay_for_one_step_up_at_five_per_thousand() -> None:
     budget = after(("ana", 0), ("ben", 0))
 
     budget.count({"acme": 100}, HOUR_MS, LIMITS)
-    half = budget.raised("acme")
+    half = budget.raised("acme", LIMITS)
     budget.count({"acme": 100}, 2 * HOUR_MS, LIMITS)
-    one = budget.raised("acme")
+    one = budget.raised("acme", LIMITS)
     budget.count({"acme": 100}, 4 * HOUR_MS, LIMITS)
 
-    assert (half, one, budget.raised("acme")) == (1.5, 1.0, 0.0)
+    assert (half, one, budget.raised("acme", LIMITS)) == (1.5, 1.0, 0.0)
     assert budget.thresholds == {}
 
 
@@ -60,18 +60,18 @@ def test_hours_in_which_nobody_works_pay_for_nothing() -> None:
 
     budget.count({"other": 9}, 1_000 * HOUR_MS, LIMITS)
 
-    assert budget.raised("acme") == 1.0
+    assert budget.raised("acme", LIMITS) == 1.0
 
 
 def test_time_that_goes_back_pays_for_nothing_and_is_not_counted_twice() -> None:
     budget = after(("ana", 10 * HOUR_MS))
 
     budget.count({"acme": 10}, 9 * HOUR_MS, LIMITS)
-    before = budget.raised("acme")
+    before = budget.raised("acme", LIMITS)
     budget.count({"acme": 10}, 11 * HOUR_MS, LIMITS)
 
     assert before == 1.0
-    assert budget.raised("acme") == pytest.approx(0.95)
+    assert budget.raised("acme", LIMITS) == pytest.approx(0.95)
 
 
 def test_hours_are_counted_every_ten_minutes_and_only_where_there_is_a_threshold() -> None:
@@ -84,7 +84,18 @@ def test_a_policy_without_a_step_learns_nothing() -> None:
 
     budget.refuted("acme", "ana", 0, BudgetLimits(raise_by=0.0))
 
-    assert (budget.raised("acme"), budget.rows()) == (0.0, [])
+    assert (budget.thresholds, budget.rows()) == ({}, [])
+
+
+def test_a_budget_that_is_switched_off_or_lowered_counts_at_once_and_leaves_nothing_behind() -> None:
+    budget = after(("ana", 0), ("ben", 0))
+    off, lower = BudgetLimits(raise_by=0.0), BudgetLimits(max_raise=0.5)
+
+    assert [budget.raised("acme", limits) for limits in (LIMITS, off, lower)] == [2.0, 0.0, 0.5]
+    budget.count({}, HOUR_MS, lower)
+    assert budget.raised("acme", LIMITS) == 0.5
+    budget.count({}, HOUR_MS, off)
+    assert budget.rows() == [("acme", None)]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=200))
@@ -95,16 +106,16 @@ def test_passed_step_ups_beyond_the_largest_threshold_never_exceed_what_hours_pa
     budget, at, steps, paid = StepUpBudget(), 0, 0.0, 0.0
     for number, (passes, sessions) in enumerate(course):
         at += HOUR_MS
-        before = budget.raised("acme")
+        before = budget.raised("acme", LIMITS)
         budget.count({"acme": sessions}, at, LIMITS)
-        paid += before - budget.raised("acme")
+        paid += before - budget.raised("acme", LIMITS)
         if passes:
-            before = budget.raised("acme")
+            before = budget.raised("acme", LIMITS)
             budget.refuted("acme", f"p{number}", at, LIMITS)
-            steps += budget.raised("acme") - before
+            steps += budget.raised("acme", LIMITS) - before
 
-    assert steps == pytest.approx(paid + budget.raised("acme"))
-    assert 0.0 <= budget.raised("acme") <= LIMITS.max_raise
+    assert steps == pytest.approx(paid + budget.raised("acme", LIMITS))
+    assert 0.0 <= budget.raised("acme", LIMITS) <= LIMITS.max_raise
 
 
 # --- bounds -----------------------------------------------------------------------------------------------
@@ -119,7 +130,7 @@ def test_tenants_and_people_that_are_remembered_are_bounded() -> None:
 
     assert len(budget.thresholds) == MAX_TENANTS
     assert next(iter(budget.thresholds["acme"].moved)) == "p3"
-    assert budget.raised("t0") == 0.0
+    assert budget.raised("t0", LIMITS) == 0.0
 
 
 # --- state ------------------------------------------------------------------------------------------------

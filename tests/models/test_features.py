@@ -22,6 +22,7 @@ from models.features.table import (
     TEN_MINUTES,
     Feature,
     as_seen_by_models,
+    in_own_units,
     matrix,
 )
 from models.state.segments import segments
@@ -52,6 +53,12 @@ def after(*events: Event) -> dict[str, float]:
         batch = MAKE[kind](columns, list(chunk))
         values = fold(table, segments(locate(table, batch)), batch, SOME_ROLES).values
     return dict(zip(FEATURE_NAMES, values[:, -1].tolist(), strict=True))
+
+
+def test_values_in_own_units_are_what_the_models_saw() -> None:
+    values = np.abs(np.random.default_rng(1).normal(scale=50.0, size=(len(FEATURES), 20)))
+
+    assert in_own_units(as_seen_by_models(values)) == pytest.approx(values.T, rel=1e-4, abs=1e-4)
 
 
 def _telemetry(at: float, **members: Any) -> Event:

@@ -478,7 +478,7 @@ def test_a_long_session_is_thinned_evenly_and_keeps_its_ends(pairs: list[tuple[i
 def test_sessions_of_two_worlds_are_not_taken_for_one() -> None:
     worlds = [some_vectors([0, 1, 2], [True, False, False], company) for company in ("bank", "field", "bank")]
 
-    with pytest.raises(TooFewLabels, match="1 attacked and 2 honest sessions are labelled"):
+    with pytest.raises(TooFewLabels, match="3 attacked sessions in 3 worlds are labelled; boosted trees need 100 in 5"):
         learn(TRAINED["components", "calibrated"], worlds, lambda _: None)
 
 
@@ -521,5 +521,5 @@ def test_worlds_with_too_few_attacks_teach_nothing(worlds: Path, tmp_path: Path)
     done = CliRunner().invoke(main, ["--worlds", str(worlds), "--fit", "--out", str(tmp_path / "taught")])
 
     assert done.exit_code == 1
-    assert "1 attacked and 2 honest sessions are labelled" in done.output
+    assert "2 attacked sessions in 2 worlds are labelled; boosted trees need 100 in 5" in done.output
     assert not (tmp_path / "taught").exists()

@@ -96,12 +96,14 @@ def main(  # noqa: PLR0913 - a command has many options
         raise click.UsageError("--leave-one-out, --jobs, --model, --policy, --out, --weights and --json need --worlds")
     if worlds is not None and (fitting != (out is not None) or (weights and not out)):
         raise click.UsageError("--worlds with --fit needs --out, and --out and --weights need --fit")
-    source = model or SHIPPED / "default"
+    if fitting and (left_out or json_file):
+        raise click.UsageError("--leave-one-out and --json judge: leave out --fit")
+    source, jobs = model or SHIPPED / "default", jobs or os.cpu_count() or 1
     if worlds is not None:
         try:
             if out is not None:
                 folders = worlds_in(worlds)
-                taught = fit_model(source, folders, out, partial(click.echo, err=True))
+                taught = fit_model(source, folders, out, jobs, partial(click.echo, err=True))
                 click.echo(f"{taught.detector.id} is in {out}")
                 if weights is not None:
                     fitted = fitted_weights(taught, read_policy(policy))
@@ -109,7 +111,7 @@ def main(  # noqa: PLR0913 - a command has many options
                     click.echo(f"weights of evidence are in {weights}")
             else:
                 used = Model(load(source), load_roles(source))
-                evaluate(worlds, read_policy(policy), used, jobs or os.cpu_count() or 1, json_file, left_out=left_out)
+                evaluate(worlds, read_policy(policy), used, jobs, json_file, left_out=left_out)
         except (RecordingError, BadModel, BadPolicy, TooFewLabels) as error:
             raise click.ClickException(str(error)) from error
         return

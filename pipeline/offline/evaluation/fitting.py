@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.detectors.base import BANDS
 from models.detectors.evidence_weights import fit
 from pipeline.decisions.policy import Levels
+from pipeline.decisions.risk import log_odds
 from pipeline.detections import DETECTIONS, Detection
 from pipeline.offline.evaluation.evidence import Sessions
 
@@ -86,12 +87,12 @@ def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -
     _at_least(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
     # A score has one decimal: if the levels are too far apart for that, all evidence is scaled down.
-    shrunk = min(1.0, (_logit(Levels().high_raise) - _logit(MIN_SCORE)) / (high - medium))
+    shrunk = min(1.0, (log_odds(Levels().high_raise) - log_odds(MIN_SCORE)) / (high - medium))
     evidence, medium, high = np.round(evidence * shrunk, 2), medium * shrunk, high * shrunk
     _at_least(evidence, "MEDIUM", medium)
     _at_least(evidence, "HIGH", high)
     _below_medium(evidence, medium)
-    return _scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
+    return scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
 
 
 def _fitted_evidence(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
@@ -133,10 +134,10 @@ def _above(evidence: Floats, allowed: int) -> float:
     return float(ordered[min(allowed, ordered.size - 1)]) + MARGIN if ordered.size else MARGIN
 
 
-def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
+def scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
     """Parameters on the scale of scores: the prior is set so that HIGH begins at the default policy's threshold."""
     standard = Levels()
-    prior = round(_logit(standard.high_raise) - high, 2)
+    prior = round(log_odds(standard.high_raise) - high, 2)
     raised = math.floor(1000 / (1 + math.exp(-(prior + medium)))) / 10
     raised = min(max(raised, MIN_SCORE), standard.high_raise - 10)
     levels = standard.model_copy(
@@ -149,10 +150,6 @@ def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: in
     weights = {detection.id: float(weight) for detection, weight in zip(DETECTIONS, evidence, strict=False)}
     added = np.cumsum(evidence[len(DETECTIONS) :])
     return Fitted(prior, weights, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
-
-
-def _logit(score: float) -> float:
-    return math.log(score / (100.0 - score))
 
 
 def toml(fitted: Fitted, source: Sequence[str]) -> str:

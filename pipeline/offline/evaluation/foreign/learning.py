@@ -11,7 +11,9 @@ the companies are divided into :data:`FOLDS`, and each fold is scored by trees t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 from models.artefacts import ROLES, load, load_roles, pack, save
 from models.detectors.calibration import calibrated
 from models.detectors.drift import Reference
-from models.detectors.labelled import Labels, TooFewLabels, fit_second
-from models.detectors.trained import Trained
+from models.detectors.labelled import MIN_BOOSTED, MIN_COMPANIES, Labels, TooFewLabels, boosted
+from models.detectors.trained import Trained, knots_by_kind
 from models.features.table import FEATURE_NAMES, as_seen_by_models, in_own_units
 from models.model_card import REFERENCE
 from models.model_card import read as read_card
@@ -39,6 +41,7 @@ from pipeline.sessions.fast_path import ScoredChunk
 PER_SESSION: Final = 20
 """Vectors of a session that are learned from, before an attack and from it on."""
 FOLDS: Final = 5
+"""Parts that the kinds of company are divided into; each is scored by what the others taught."""
 MIN_KINDS: Final = 2
 """Kinds of company that the worlds must have."""
 
@@ -167,21 +170,25 @@ def learn(detector: Trained, worlds: Iterable[LabelledVectors], tell: Callable[[
         part = few.take(chosen)
         return Labels(part.seen, part.kinds, part.attack, part.sessions, len(worlds))
 
+    everything = labels(np.arange(len(few.kinds)))
+    if not everything.suffice_for_trees:
+        attacked = np.unique(vectors.sessions[vectors.attack]).size
+        raise TooFewLabels(
+            f"{attacked} attacked sessions in {len(worlds)} worlds are labelled; boosted trees need {MIN_BOOSTED} "
+            f"in {MIN_COMPANIES}"
+        )
     first, few_first = (detector.first(part.seen, part.kinds) for part in (vectors, few))
     raw = np.empty(len(first))
     folds, folds_of_few = folds_of(vectors.companies), folds_of(few.companies)
     for fold in np.unique(folds).tolist():
         here, others = folds == fold, np.flatnonzero(folds_of_few != fold)
-        second = fit_second(labels(others), few_first[others], vectors.seen[:0], first[:0])
+        second = boosted(labels(others), few_first[others])
         raw[here] = second.raw(vectors.seen[here], first[here])
         tell(f"scored the companies {', '.join(np.unique(vectors.companies[here]))} as unseen")
-    honest = np.flatnonzero(~vectors.attack)
-    taught = detector.with_labels(
-        labels(np.arange(len(few.kinds))), vectors.seen[honest], vectors.kinds[honest], raw[honest]
-    )
-    if taught.second_knots is None:
-        raise ValueError("a second stage has knots")
-    return Taught(taught, vectors, calibrated(raw, taught.second_knots, vectors.kinds))
+    honest = ~vectors.attack
+    knots = knots_by_kind(raw[honest], vectors.kinds[honest])
+    taught = replace(detector, second=boosted(everything, few_first), second_knots=knots)
+    return Taught(taught, vectors, calibrated(raw, knots, vectors.kinds))
 
 
 def reference_of(taught: Taught) -> Reference:
@@ -194,8 +201,10 @@ def reference_of(taught: Taught) -> Reference:
     return Reference.from_rows(FEATURE_NAMES, in_own_units(honest.seen), scores)
 
 
-def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[str], None]) -> Taught:
+def fit_model(source: Path, folders: Sequence[Path], out: Path, jobs: int, tell: Callable[[str], None]) -> Taught:
     """Teach the model in *source* the attacks in the worlds in *folders*, and write it with its roles to *out*.
+
+    *jobs* processes replay the worlds.
 
     Raises:
         BadModel: the model in *source* cannot be used.
@@ -204,9 +213,11 @@ def fit_model(source: Path, folders: Sequence[Path], out: Path, tell: Callable[[
     """
     detector, roles = load(source), load_roles(source)
     worlds = []
-    for number, folder in enumerate(folders, start=1):
-        worlds.append(vectors_of(folder, Model(detector, roles)))
-        tell(f"world {number} of {len(folders)}: {folder.name}, {len(worlds[-1].kinds):,} vectors")
+    with ProcessPoolExecutor(min(jobs, len(folders)), get_context("spawn")) as pool:
+        replays = pool.map(vectors_of, folders, [Model(detector, roles)] * len(folders))
+        for number, (folder, vectors) in enumerate(zip(folders, replays, strict=True), start=1):
+            worlds.append(vectors)
+            tell(f"world {number} of {len(folders)}: {folder.name}, {len(vectors.kinds):,} vectors")
     taught = learn(detector, worlds, tell)
     card = {name: value for name, value in read_card(source).items() if name not in _NOT_COPIED}
     attacks = sum(int(np.unique(vectors.sessions[vectors.attack]).size) for vectors in worlds)

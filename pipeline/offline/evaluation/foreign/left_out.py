@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.detectors.trained import Trained
-from pipeline.decisions.policy import DetectionOverride, Policy
-from pipeline.offline.evaluation.fitting import Fitted
+from pipeline.decisions.policy import Policy, parse_policy
+from pipeline.offline.evaluation.fitting import Fitted, toml
 from pipeline.offline.evaluation.foreign.learning import LabelledVectors, learn, vectors_of
 from pipeline.offline.evaluation.foreign.observed import ObservedSession
 from pipeline.offline.evaluation.foreign.replaying import replay_world
@@ -44,17 +44,7 @@ def folds_of_worlds(kinds: Sequence[frozenset[str]]) -> list[Fold]:
 
 def under(policy: Policy, fitted: Fitted) -> Policy:
     """*policy* with *fitted* prior, weights and thresholds."""
-    weights = {
-        name: policy.detections.get(name, DetectionOverride()).model_copy(update={"weight": weight})
-        for name, weight in fitted.weights.items()
-    }
-    changed = {
-        "prior": fitted.prior,
-        "anomaly_weights": fitted.anomaly,
-        "levels": fitted.levels,
-        "detections": {**policy.detections, **weights},
-    }
-    return policy.model_copy(update=changed)
+    return parse_policy(toml(fitted, ()), "what was fitted", policy.model_dump())
 
 
 def judge_left_out(

@@ -22,10 +22,9 @@ from models.detectors.base import BANDS
 from models.detectors.calibration import bands_of
 from models.detectors.evidence_weights import fit
 from models.events.columns import KINDS
-from pipeline.decisions.policy import BudgetLimits, Levels, Policy
-from pipeline.decisions.risk import log_odds
+from pipeline.decisions.policy import BudgetLimits, Policy
 from pipeline.detections import DETECTIONS, Detection
-from pipeline.offline.evaluation.fitting import BAND_EXPECTED, Fitted, is_learned
+from pipeline.offline.evaluation.fitting import BAND_EXPECTED, Fitted, scaled
 from pipeline.offline.evaluation.foreign.learning import Taught
 
 Floats = NDArray[np.float64]
@@ -72,9 +71,9 @@ def fitted_weights(taught: Taught, policy: Policy) -> Fitted:
     people, machines = (rows[~attack & chosen, :detections] for chosen in (kinds == PERSON, kinds != PERSON))
     is_rare = (_shares(people) <= RARE_SHARE) & (_shares(machines) <= RARE_SHARE)
     for bit, detection in enumerate(DETECTIONS):
-        if suspicions[bit] and (is_rare[bit] or detection.id in PROMISED):
+        if detection.is_fact or is_rare[bit] or detection.id in PROMISED:
             evidence[bit] = max(evidence[bit], _guaranteed(detection, medium, high))
-    return _scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
+    return scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
 
 
 def sessions_of(taught: Taught) -> tuple[Floats, NDArray[np.bool_], NDArray[np.uint8]]:
@@ -99,8 +98,6 @@ def _guaranteed(detection: Detection, medium: float, high: float) -> float:
 
     To MEDIUM with a step of the budget to spare: one person who was asked for nothing does not silence it for all.
     """
-    if not is_learned(detection):
-        return 0.0
     asked = min(medium + BudgetLimits().raise_by, high - 0.01)
     return math.ceil({"LOW": 0.0, "MEDIUM": asked, "HIGH": high}[detection.severity] * 100) / 100
 
@@ -113,26 +110,6 @@ def _shares(rows: Floats) -> Floats:
 
 def _exceeded_by(values: Floats, share: float) -> float:
     return float(np.quantile(values, 1.0 - share)) + 0.005
-
-
-def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
-    """The prior is set so that HIGH begins at the default policy's threshold; facts that end a session reach it."""
-    standard = Levels()
-    prior = round(log_odds(standard.high_raise) - high, 2)
-    raised = math.ceil(1000 / (1 + math.exp(-(prior + medium)))) / 10
-    levels = standard.model_copy(
-        update={
-            "medium_raise": raised,
-            "medium_clear": round(raised * 0.6, 1),
-            "high_clear": max(standard.high_clear, raised),
-        }
-    )
-    ends = np.array([detection.is_fact and detection.severity == "HIGH" for detection in DETECTIONS])
-    weights = evidence[: len(DETECTIONS)]
-    weights[ends] = np.maximum(weights[ends], math.ceil(high * 100) / 100)
-    named = {detection.id: float(weight) for detection, weight in zip(DETECTIONS, weights, strict=True)}
-    added = np.cumsum(evidence[len(DETECTIONS) :])
-    return Fitted(prior, named, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
 
 
 def source_lines(worlds: Sequence[str]) -> tuple[str, ...]:
