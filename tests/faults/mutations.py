@@ -251,8 +251,8 @@ POISONED: Final = (
     Mutation(
         "labels of one company make a model that alarms at every call it does not know",
         "models/detectors/labelled.py",
-        "labels.companies >= MIN_COMPANIES and attacked",
-        "attacked",
+        "self.companies >= MIN_COMPANIES and np.unique",
+        "np.unique",
         "tests/models/test_detector_boosted.py::test_labels_of_the_own_company_teach_nothing_about_calls_that_it_does_not_know",
     ),
 )
