@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,39 +76,76 @@ class Trees:
     def total(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum over all trees of the value of the leaf that each vector ends in, ``(n,)``."""
         total = np.zeros(len(seen))
-        _walk(*self._columns, self.value, self.starts, np.ascontiguousarray(seen), total)
+        _walk(self._steps, np.ascontiguousarray(seen).ravel(), np.uint64(seen.shape[1]), total)
         return total
 
     @cached_property
-    def _columns(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-        left, right, feature, threshold = (
-            np.ascontiguousarray(self.nodes[name]) for name in ("left_child", "right_child", "feature", "threshold")
-        )
-        return left, right, feature, threshold
+    def _steps(self) -> _Steps:
+        """The trees for :func:`_walk`: absolute numbers of nodes, a leaf its own child, thresholds as narrow as values.
+
+        A value is a float32, so it is ``<= threshold`` if it is at most the largest float32 that is.
+        """
+        nodes, here = self.nodes, np.arange(len(self.nodes))
+        tree = np.searchsorted(self.starts, here, side="right") - 1
+        leaf = nodes["left_child"] == LEAF
+        children = np.empty(2 * len(nodes), np.uint32)
+        for side, name in enumerate(("right_child", "left_child")):
+            children[side::2] = np.where(leaf, here, self.starts[tree] + nodes[name])
+        depth = np.zeros(len(nodes), np.int64)
+        for node in np.flatnonzero(~leaf).tolist():  # a child stands after its parent
+            depth[children[2 * node : 2 * node + 2]] = depth[node] + 1
+        narrow = nodes["threshold"].astype(np.float32)
+        narrow = np.where(narrow > nodes["threshold"], np.nextafter(narrow, np.float32(-np.inf)), narrow)
+        feature = np.where(leaf, 0, nodes["feature"]).astype(np.uint32)
+        deepest = np.maximum.reduceat(depth, self.starts[:-1])
+        return _Steps(children, feature, narrow, self.value, self.starts.astype(np.uint64), deepest)
+
+
+class _Steps(NamedTuple):
+    children: NDArray[np.uint32]
+    """Of each node the right child, then the left one, ``(2 * nodes,)``."""
+    feature: NDArray[np.uint32]
+    threshold: NDArray[np.float32]
+    value: NDArray[np.float64]
+    starts: NDArray[np.uint64]
+    depth: NDArray[np.int64]
+    """Steps to the deepest leaf of each tree, ``(trees,)``."""
 
 
 @compiled
-def _walk(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    feature: NDArray[np.int64],
-    threshold: NDArray[np.float64],
-    value: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    seen: NDArray[np.float32],
-    total: NDArray[np.float64],
-) -> None:
+def _walk(trees: Any, seen: Any, width: Any, total: Any) -> None:
     """Each vector down each tree: a value ``<= threshold`` goes left.
 
-    A tree at a time, as its nodes stay in the processor's cache.
+    A tree at a time, as its nodes stay in the processor's cache. Four vectors at a time, always to the deepest leaf,
+    and by arithmetic instead of branches: no step waits for another's memory, and none is guessed wrong. Unsigned
+    numbers, because others cost a check whether they count from the end.
     """
-    for tree in range(starts.size - 1):
-        first = starts[tree]
-        for index in range(total.size):
-            node = first
-            while left[node] != LEAF:
-                node = first + (left[node] if seen[index, feature[node]] <= threshold[node] else right[node])
-            total[index] += value[node]
+    for tree in range(trees.starts.size - 1):
+        root, depth, index = np.uint64(trees.starts[tree]), trees.depth[tree], 0
+        while index + 4 <= total.size:
+            a = b = c = d = root
+            row_a = np.uint64(index) * width
+            row_b, row_c, row_d = row_a + width, row_a + width + width, row_a + width + width + width
+            for _ in range(depth):
+                a, b = _step(trees, seen, a, row_a), _step(trees, seen, b, row_b)
+                c, d = _step(trees, seen, c, row_c), _step(trees, seen, d, row_d)
+            total[index] += trees.value[a]
+            total[index + 1] += trees.value[b]
+            total[index + 2] += trees.value[c]
+            total[index + 3] += trees.value[d]
+            index += 4
+        while index < total.size:
+            a, row_a = root, np.uint64(index) * width
+            for _ in range(depth):
+                a = _step(trees, seen, a, row_a)
+            total[index] += trees.value[a]
+            index += 1
+
+
+@compiled
+def _step(trees: Any, seen: Any, node: Any, row: Any) -> Any:
+    left = seen[row + np.uint64(trees.feature[node])] <= trees.threshold[node]
+    return np.uint64(trees.children[node + node + np.uint64(left)])
 
 
 def joined(trees: list[tuple[NDArray[Any], NDArray[np.float64]]], features: int) -> Trees:

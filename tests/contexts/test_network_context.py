@@ -256,7 +256,16 @@ def test_the_network_is_the_prefix_and_the_number_only_for_hiding_networks(
 
 
 def test_a_private_address_is_one_that_the_internet_does_not_route() -> None:
-    inside = ["10.1.2.3", "172.31.0.1", "192.168.7.7", "100.64.0.1", "169.254.1.1", "127.0.0.1", "fd00::1", "::ffff:10.1.2.3"]
+    inside = [
+        "10.1.2.3",
+        "172.31.0.1",
+        "192.168.7.7",
+        "100.64.0.1",
+        "169.254.1.1",
+        "127.0.0.1",
+        "fd00::1",
+        "::ffff:10.1.2.3",
+    ]
     outside = ["192.0.2.1", "172.32.0.1", "2001:db8::1", "not an address", None]
 
     assert [is_inside(this_name) for this_name in inside + outside] == [True] * 8 + [False] * 5

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
 
@@ -15,7 +17,7 @@ from models.artefacts import load, save
 from models.detectors.base import NoDetector
 from models.detectors.labelled import MIN_BOOSTED, MIN_COMPANIES, BoostedStage, Labels, LogisticStage
 from models.detectors.trained import Trained
-from models.detectors.trees import joined
+from models.detectors.trees import LEAF, joined, records
 from models.features.table import FEATURE_NAMES
 from models.updates.fold import Folded
 from pipeline.sessions.fast_path import bands_of
@@ -77,6 +79,22 @@ def test_a_model_with_trees_is_the_same_when_it_is_read_again(tmp_path: Path) ->
 
     assert (again.id, again.is_general) == (BOOSTED.id, True)
     assert again.score(tried.seen, tried.kinds).tolist() == BOOSTED.score(tried.seen, tried.kinds).tolist()
+
+
+SPLIT = np.float64(0.1)
+"""Between two float32: the nearest one is above it."""
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.2, np.nextafter(np.float32(0.1), np.float32(0)), np.nan]), max_size=11))
+def test_each_of_any_number_of_vectors_ends_in_the_leaf_that_its_values_lead_to(values: list[float]) -> None:
+    """Left while a value is at most the threshold, which no rounding of either may change; NaN never is."""
+    deep = records([1, LEAF, 3, LEAF, LEAF], [2, LEAF, 4, LEAF, LEAF], [0] * 5, [float(SPLIT), 0.0, 0.15, 0.0, 0.0])
+    flat = records([LEAF], [LEAF], [0], [0.0])
+    trees = joined([(deep, np.array([0.0, 1.0, 0.0, 10.0, 100.0])), (flat, np.array([1_000.0]))], 1)
+    seen = np.array(values, np.float32).reshape(-1, 1)
+
+    expected = [1_001.0 if value <= SPLIT else 1_010.0 if value <= 0.15 else 1_100.0 for value in seen[:, 0].tolist()]
+    assert trees.total(seen).tolist() == expected
 
 
 def test_the_sum_of_the_trees_is_that_of_the_boosting_they_are_taken_from() -> None:
