@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-UNKNOWN, BROWSER, TOOL, LIBRARY = 0, 1, 2, 3
+UNKNOWN, BROWSER, TOOL, LIBRARY, BACKEND = 0, 1, 2, 3, 6
+"""*BACKEND* has the bit of *TOOL*, so that one test of bits finds both."""
 HANDSET: Final = 8
 """Added to the kind where the string names a handset."""
 
@@ -18,35 +19,39 @@ _TOOLS: Final = (
     "puppeteer",
     "playwright",
     "selenium",
-    "python-requests",
-    "python-urllib",
-    "httpx",
-    "aiohttp",
     "curl/",
     "wget/",
-    "go-http-client",
-    "java/",
-    "java-http-client",
-    "apache-httpclient",
     "libwww-perl",
-    "axios/",
-    "node-fetch",
-    "undici",
     "postmanruntime",
     "insomnia/",
     "powershell",
-    "restsharp",
-    "guzzlehttp",
     "scrapy",
     "roadtools",
     "evilginx",
 )
-"""Programs that scripts use; a browser without a window counts among them."""
+"""Programs that a person starts by hand, and browsers without a window."""
+_BACKENDS: Final = (
+    "python-requests",
+    "python-urllib",
+    "python-httpx",
+    "httpx",
+    "aiohttp",
+    "go-http-client",
+    "java/",
+    "java-http-client",
+    "apache-httpclient",
+    "axios/",
+    "node-fetch",
+    "undici",
+    "restsharp",
+    "guzzlehttp",
+)
+"""Libraries that scripts use, and servers that call on behalf of a person, with that person's token."""
 _LIBRARIES: Final = ("okhttp/", "cfnetwork/", "dalvik/", "alamofire/", "dart/", "dart:io")
 """Libraries that apps on handsets use, after their user signed in with the browser of the handset."""
 _BROWSERS: Final = ("mozilla/", "firefox/", "chrome/", "safari/", "opera/", "edg/")
 _HANDSETS: Final = ("iphone", "ipad", "android", "dalvik/", "windows phone")
-KINDS: Final = ((TOOL, _TOOLS), (LIBRARY, _LIBRARIES), (BROWSER, _BROWSERS))
+KINDS: Final = ((TOOL, _TOOLS), (BACKEND, _BACKENDS), (LIBRARY, _LIBRARIES), (BROWSER, _BROWSERS))
 
 
 @lru_cache(maxsize=4096)

@@ -46,6 +46,7 @@ _ELEMENTS: Final[Mapping[str, Sequence[str]]] = {
     "buckets": [f"buckets.{seen}.{hour}" for seen, hour in product(SEEN, ("this_hour", "last_hour"))],
     "client": [f"client.{name}" for name in CLIENT],
     "place": ["place.latitude", "place.longitude"],
+    "former_network": ["former_network.asn", "former_network.prefix"],
     "peaks": [f"peaks.{name}" for name in VOLUMES],
     "usual": [f"usual.{name}" for name in VOLUMES],
 }

@@ -95,6 +95,7 @@ def row_type(mask_words: int = 1) -> np.dtype[Any]:
         ("flags", "u1"),
         ("proved", "u1"),  # a factor was proved besides the sign-in
         ("began_as", "u1"),  # kind of program the session began with: `models.events.user_agents`
+        ("former_network", "<u4", (2,)),  # AS and prefix that the session used before those of today; 0 is none
         ("network_principals", "<u2"),  # other principals on which the network context's signals rest
     ]
     return whole_words(np.dtype(columns))

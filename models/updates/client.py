@@ -52,6 +52,8 @@ CLIENT_FACTS: Final = np.dtype(
         ("device_new", "?"),  # changed, or reported for the first time
         ("network_new", "?"),  # reported for the first time
         ("hijacked", "?"),  # same token, another network and client at once
+        ("displaced", "?"),  # another network and client at once, and no token or key that says it is the same one
+        ("returned", "?"),  # the network is the one before the last
         ("used_at", "<i8"),  # when its client was last used before this event, ms; 0 is never
         ("network_type", "u1"),
         ("kind", "u1"),
@@ -118,6 +120,7 @@ def _complete(row: Any, fact: Any, fields: Any) -> None:
 @compiled
 def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
     changed, same = np.uint32(0), np.uint32(0)
+    fact.returned = _leave(row, fields)
     nowhere = row.client[NETWORK] == 0 and row.client[PREFIX] == 0
     numbered = fields[NETWORK] != 0 and row.client[NETWORK] != 0
     fact.network_new = nowhere and (fields[NETWORK] != 0 or fields[PREFIX] != 0)
@@ -135,8 +138,26 @@ def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
     fact.client_changed = software or fact.device_changed
     fact.token_changed = changed >> TOKEN & 1
     fact.key_changed = changed >> KEY & 1
-    sure = action in (-1, _REFRESHED) and same >> TOKEN & 1 and not same >> KEY & 1
-    fact.hijacked = sure and fact.network_changed and fact.client_changed
+    moved = action in (-1, _REFRESHED) and fact.network_changed and fact.client_changed and not same >> KEY & 1
+    fact.hijacked = moved and same >> TOKEN & 1
+    fact.displaced = moved and not same >> TOKEN & 1
+
+
+@compiled
+def _leave(row: Any, fields: Any) -> bool:
+    """Remember the network that the session leaves, if it does; returns whether it goes back to the one before.
+
+    A laptop whose VPN drops, or a company with two exits, goes back and forth between two networks.
+    """
+    went, returns = False, True
+    for place, number in enumerate((NETWORK, PREFIX)):
+        before, now = row.client[number], fields[number]
+        if before != 0 and now != 0:
+            went |= before != now
+            returns &= now == row.former_network[place]
+    if went:
+        row.former_network[0], row.former_network[1] = row.client[NETWORK], row.client[PREFIX]
+    return went and returns
 
 
 @compiled

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.columns import NETWORK_TYPE
-from models.events.user_agents import BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN
+from models.events.user_agents import BACKEND, BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN
 from models.updates.context import known
 from pipeline.detections.detection import (
     API_KEY,
@@ -64,7 +64,8 @@ def _scripted(x: View, _: Limits) -> Bools:
     """
     began, now = x["began_as"], x["software"]
     on_handset = (began | now) & HANDSET != 0
-    script = (now & ~np.uint8(HANDSET) == TOOL) | ((now == LIBRARY) & ~on_handset)
+    program = now & ~np.uint8(HANDSET)
+    script = (program == TOOL) | (program == BACKEND) | ((now == LIBRARY) & ~on_handset)
     return (x["kind"] == HUMAN) & (began & ~np.uint8(HANDSET) == BROWSER) & script
 
 
@@ -77,8 +78,21 @@ _BY_HANDSET: Final = either(("software", HANDSET), ("network_type", NETWORK_TYPE
 
 
 def _replayed(x: View, _: Limits) -> Bools:
-    """Not where one token has two clients by design: an API key has no client; an app has a web view in it."""
-    return x["hijacked"] & (x["kind"] != API_KEY) & ~(_is_app(x["began_as"]) & _is_app(x["software"]))
+    """Not where one token has two clients by design: an API key has no client; an app has a web view in it.
+
+    A server that calls on behalf of a person presents that person's token, from the server's network.
+    """
+    on_behalf = (x["kind"] == HUMAN) & (x["software"] == BACKEND)
+    return x["hijacked"] & (x["kind"] != API_KEY) & ~on_behalf & ~x["returned"] & ~_is_two_of_an_app(x)
+
+
+def _moved(x: View, _: Limits) -> Bools:
+    """As a replayed token, where no producer names the token: so it may also be a new device in a new place."""
+    return x["displaced"] & (x["kind"] == HUMAN) & ~x["returned"] & ~_is_two_of_an_app(x)
+
+
+def _is_two_of_an_app(x: View) -> Bools:
+    return _is_app(x["began_as"]) & _is_app(x["software"])
 
 
 def _is_app(software: NDArray[Any]) -> Bools:
@@ -126,6 +140,24 @@ CLIENT: Final[tuple[Detection, ...]] = (
         + event_fields("api-calls", "token_id", "ip", "asn", "user_agent", "ja4"),
         known_false_positives="a new browser and a new network within the same minute, without a new sign-in",
         clearing="Clears after an hour; a step-up does not clear it, because the copied token remains valid.",
+    ),
+    Detection(
+        id="session_moved",
+        text="A person's session continued with another client from another network.",
+        user_text="Please confirm it is you: your session continued on another device in another place.",
+        severity="MEDIUM",
+        weight=4.0,
+        hold_s=3600.0,
+        cleared_by_step_up=True,
+        holds=_moved,
+        prefilter=("displaced",),
+        observed=("client_changes_1h", "changes in 1 h"),
+        normal="one client, or one network",
+        attack=("T1539", "T1550.004"),
+        references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
+        needs=event_fields("auth-events", "user_agent") + event_fields("api-calls", "ip", "asn", "user_agent", "ja4"),
+        known_false_positives="a browser updated while the laptop travelled; a session shared by two devices by design",
+        clearing="Clears by a step-up, or after an hour.",
     ),
     Detection(
         id="impossible_travel",

@@ -75,6 +75,19 @@ ROWS = [
         by(MOBILE, ""),
     ),
     Row(
+        "session_moved",
+        [auth(0, **HOME), call(60, **HOME), call(120, **{**CAFE, "user_agent": CHROME, "token_id": None})],
+        [auth(0, **HOME), call(60, **HOME), call(120, **CAFE)],
+        (
+            # The VPN drops while the browser is exchanged.
+            [auth(0, **HOME), call(60, **CAFE), call(120, **{**HOME, "user_agent": CHROME})],
+            [auth(0, **{**HOME, "user_agent": MOBILE}), call(60, **{**CAFE, "user_agent": PHONE_APP})],
+            # Its proof key says that it is the same device.
+            [auth(0, key_id="k", **HOME), call(60, key_id="k", **{**CAFE, "user_agent": CHROME})],
+            [auth(0, **HOME, **KEY), call(60, **{**CAFE, "user_agent": CHROME}, **KEY)],
+        ),
+    ),
+    Row(
         "machine_on_handset",
         by("python-requests/2.32", PHONE_APP, **KEY),
         by("python-requests/2.32", "Go-http-client/2.0", **KEY),
@@ -250,6 +263,7 @@ APP, WEB_VIEW = (
         ("human", CHROME, WEB_VIEW, True),
         ("human", WEB_VIEW, APP, False),
         ("human", APP, WEB_VIEW, False),
+        ("human", CHROME, "python-httpx/0.28", False),
         ("api_key", "App/1", "curl/8", False),
         ("service", "python-httpx/0.28", "curl/8", True),
     ],
@@ -257,11 +271,21 @@ APP, WEB_VIEW = (
 def test_a_token_that_has_two_clients_by_design_is_not_replayed(
     kind: str, first: str, second: str, *, is_replayed: bool
 ) -> None:
-    """An app opens its web view, and a key is in every installation of an application."""
+    """An app opens its web view, a server calls for a person, and a key is in every installation of an application."""
     who = {"principal_id": "p-1", "principal_kind": kind, "token_id": "t-1"}
     home, elsewhere = HOME | who | {"user_agent": first}, CAFE | who | {"user_agent": second}
 
     events = [auth(0, **home), call(60, **home), call(600, **elsewhere), call(660, **elsewhere)]
+
+    assert ("token_replayed" in found(replayed(events))) is is_replayed
+
+
+@pytest.mark.parametrize(("third", "is_replayed"), [(HOME, False), (CAFE | {"asn": 64999, "ip": "203.0.113.9"}, True)])
+def test_a_token_that_goes_back_to_the_network_before_is_not_replayed(
+    third: dict[str, Any], *, is_replayed: bool
+) -> None:
+    """A laptop whose VPN drops, and whose browser is exchanged at the same time."""
+    events = [auth(0, **HOME), call(60, **CAFE), call(120, **{**third, "user_agent": CHROME})]
 
     assert ("token_replayed" in found(replayed(events))) is is_replayed
 

@@ -385,6 +385,20 @@ ASKED: Final = (
         'x["hijacked"] & (x["kind"] != 99)',
         "tests/detections/test_client_detections.py::test_a_token_that_has_two_clients_by_design_is_not_replayed",
     ),
+    Mutation(
+        "a session never goes back to a network",
+        "models/updates/client.py",
+        "return went and returns\n",
+        "return False\n",
+        "tests/detections/test_client_detections.py::test_a_token_that_goes_back_to_the_network_before_is_not_replayed",
+    ),
+    Mutation(
+        "a server that calls for a person has stolen the token",
+        "pipeline/detections/client.py",
+        "& ~on_behalf ",
+        "",
+        "tests/detections/test_client_detections.py::test_a_token_that_has_two_clients_by_design_is_not_replayed",
+    ),
 )
 
 PROMISES: Final = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.events.columns import Columns
-from models.events.user_agents import BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN, software_of
+from models.events.user_agents import BACKEND, BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN, software_of
 from models.state.segments import segments
 from models.state.table import SessionTable, Subject
 from models.updates.fold import fold
@@ -24,10 +24,10 @@ AGENTS = [
     (CHROME, BROWSER),
     ("Firefox/140", BROWSER),
     (MOBILE, BROWSER + HANDSET),
-    ("python-requests/2.32.3", TOOL),
+    ("python-requests/2.32.3", BACKEND),
     ("CURL/8.5.0", TOOL),
-    ("Go-http-client/2.0", TOOL),
-    ("Java/17.0.2", TOOL),
+    ("Go-http-client/2.0", BACKEND),
+    ("Java/17.0.2", BACKEND),
     ("Mozilla/5.0 (X11; Linux) HeadlessChrome/139.0 Safari/537.36", TOOL),
     ("Mozilla/5.0 (Windows NT; Windows NT 10.0) WindowsPowerShell/5.1", TOOL),
     ("okhttp/4.12.0", LIBRARY),
