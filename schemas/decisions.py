@@ -115,9 +115,18 @@ class SessionRevocation(Command):
 
 
 class SessionChallenge(Command):
-    """Command: require step-up authentication for this session. The same cause has the same `challenge_id`."""
+    """Command: ask about this session. The same cause has the same `challenge_id`.
+
+    `asks` says for what: a `factor` of the person whose session it is (a step-up), or the `approval` of whoever answers
+    for a service, key or agent, for an agent the user behind `parent_session_id`. Both are answered with an auth event
+    `step_up_passed` of this session. Records of earlier versions lack `asks`: they ask for a factor.
+    `revoked_if_unanswered`: whether the session ends if no answer comes by `deadline`.
+    """
 
     challenge_id: Id
+    asks: Literal["factor", "approval"] | None = None
+    parent_session_id: Id | None = None
+    revoked_if_unanswered: bool | None = None
 
 
 class Suppression(Message):

@@ -320,6 +320,9 @@ class SessionChallengeDict(CommandDict):
     """A record of `session-challenges`."""
 
     challenge_id: str
+    asks: Literal["factor", "approval"] | None
+    parent_session_id: str | None
+    revoked_if_unanswered: bool | None
 
 
 class SessionFeaturesDict(TypedDict):

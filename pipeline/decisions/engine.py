@@ -36,6 +36,8 @@ from schemas.fields import DAY_MS
 
 ANOMALY_CLEARED_MS: Final = 4 * HOUR_MS
 """For how long a step-up clears what the model finds: the same work shall not be asked about again and again."""
+MAX_CLEARED_MS: Final = DAY_MS
+"""For how long an answer clears a suspicion at most, however often it was refuted."""
 MAX_REPEAT_MS: Final = DAY_MS
 """A decision that still stands is reported once a day at least, unless the policy wants it less often."""
 _STEP_UP: Final = ACTION["step_up_passed"]
@@ -55,6 +57,17 @@ def is_missed(challenge: Challenge, event: DecisionInput, step_up_s: float) -> b
         challenge.asked_at = used_at - 1  # so that this use is after it
         challenge.deadline = used_at + int(step_up_s * 1000)
     return not challenge.unseen and event.at_ms >= challenge.deadline
+
+
+def _cleared_ms(state: SessionRiskState, name: str, once_ms: int) -> int:
+    """For how long an answer clears *name*: *once_ms*, and twice as long each time that it was asked about before.
+
+    What a person has refuted again and again is a habit. Without a challenge nothing was refuted.
+    """
+    times = state.times_cleared.get(name, 0)
+    if state.challenge:
+        state.times_cleared[name] = times + 1
+    return min(once_ms << min(times, 20), max(MAX_CLEARED_MS, once_ms))
 
 
 class PolicyEngine:
@@ -87,7 +100,7 @@ class PolicyEngine:
             guard: must admit every revocation.
         """
         refuted = self._refutes(state, event)
-        self._apply_step_up(state, event)
+        self._apply_answer(state, event)
         self._check_deadline(state, event)
         self._update_episodes(state, event)
         self._withdraw_challenge(state, event)
@@ -119,25 +132,35 @@ class PolicyEngine:
 
     @staticmethod
     def _refutes(state: SessionRiskState, event: DecisionInput) -> bool:
-        """Whether *event* passes a step-up that rested on suspicion alone."""
-        if event.action != _STEP_UP or state.challenge is None or state.revocation:
+        """Whether *event* passes a person's step-up that rested on suspicion alone."""
+        if event.action != _STEP_UP or not event.is_person or state.challenge is None or state.revocation:
             return False
         return FACTS.isdisjoint(state.challenge.detections)
 
-    def _apply_step_up(self, state: SessionRiskState, event: DecisionInput) -> None:
-        """A proved factor clears what it can clear and closes the challenge."""
+    def _apply_answer(self, state: SessionRiskState, event: DecisionInput) -> None:
+        """A proved factor or an approval clears what it can clear and closes the challenge.
+
+        A machine that signs in has proved nothing that a thief of its key could not, and approves nothing unasked.
+        """
         if event.action not in (_STEP_UP, _SIGN_IN) or state.revocation:
+            return
+        if not event.is_person and (event.action == _SIGN_IN or state.challenge is None):
             return
         # Later commands get other ids only if there was something to clear. Otherwise the ids would depend on whether
         # the first sign-in or the message about a child session is read first, which an outage may reverse.
         if state.challenge or state.episodes or state.level != "LOW":
             state.epoch += 1
-        state.challenge = None
-        cleared = [detection for detection in DETECTIONS if detection.cleared_by_step_up]
+        approved_ms = 0 if event.is_person else int(self.policy.times.suppression_s * 1000)
+        cleared = [
+            detection
+            for detection in DETECTIONS
+            if detection.cleared_by_step_up or (approved_ms and not detection.is_fact)
+        ]
         for detection in cleared:
-            if detection.id in state.episodes and detection.cleared_for_s:
+            if detection.id in state.episodes and (detection.cleared_for_s or approved_ms):
+                cleared_ms = approved_ms or _cleared_ms(state, detection.id, int(detection.cleared_for_s * 1000))
                 for name in SILENT if detection.rests_on_silence else (detection.id,):
-                    state.cleared_until[name] = event.at_ms + int(detection.cleared_for_s * 1000)
+                    state.cleared_until[name] = event.at_ms + cleared_ms
         for detection in cleared:
             state.episodes.pop(detection.id, None)
         state.held_at_step_up = [
@@ -147,7 +170,9 @@ class PolicyEngine:
         ]
         if event.band:  # the anomaly is cleared until the model finds the session normal again, and for a while
             state.held_at_step_up.append(ANOMALY)
-            state.cleared_until[ANOMALY] = event.at_ms + ANOMALY_CLEARED_MS
+            cleared_ms = approved_ms or _cleared_ms(state, ANOMALY, ANOMALY_CLEARED_MS)
+            state.cleared_until[ANOMALY] = event.at_ms + cleared_ms
+        state.challenge = None
         if event.action == _STEP_UP:
             dwell_ms = int(self.policy.levels.dwell_s * 1000)
             state.level_since = min(state.level_since, event.at_ms - dwell_ms)
@@ -156,9 +181,18 @@ class PolicyEngine:
         challenge = state.challenge
         if challenge is None or event.at_ms < challenge.deadline or STEP_UP_MISSED in state.episodes:
             return
-        if is_missed(challenge, event, self.policy.times.step_up_s):
+        if self.policy.actions(event.principal_kind).unanswered == "allow":
+            if state.level == "LOW":  # so that what comes later is asked about again
+                state.challenge = None
+            return
+        if is_missed(challenge, event, self._answer_s(challenge)):
             age_m = event.fact("strong_auth_age_m")
             state.episodes[STEP_UP_MISSED] = DetectionEpisode(event.at_ms, event.at_ms, age_m, [event.evidence])
+
+    def _answer_s(self, challenge: Challenge) -> float:
+        """Seconds within which *challenge* must be answered."""
+        times = self.policy.times
+        return times.approval_s if challenge.is_approval else times.step_up_s
 
     def _update_episodes(self, state: SessionRiskState, event: DecisionInput) -> None:
         """Detections that hold start or extend their episode; episodes that no longer count end."""
@@ -286,11 +320,11 @@ class PolicyEngine:
                 return
             self._hold(state, event, decision, hold)
             decision.action = instead
-        if decision.action == "step_up" and state.challenge is None:
+        if decision.action in ("step_up", "hold_for_approval") and state.challenge is None:
             self._challenge(state, subject, event, decision)
 
     def _challenge(self, state: SessionRiskState, subject: Subject, event: DecisionInput, decision: Decision) -> None:
-        """Request a step-up, unless the evidence may turn out not to be the session's own."""
+        """Request a step-up or an approval, unless the evidence may turn out not to be the session's own."""
         if reason := self._reason_not_to_challenge(state, event, decision):
             if not decision.held:
                 self._hold(state, event, decision, reason)
@@ -299,11 +333,18 @@ class PolicyEngine:
         if self._waits_for_fleet(event, decision, self.policy.levels.medium_raise):
             decision.action = "allow"
             return
-        decision.challenge_id = stable_id(subject.tenant, subject.session_id, state.epoch, decision.cause, "step-up")
-        deadline = event.at_ms + int(self.policy.times.step_up_s * 1000)
-        silence = rests_on_silence(self.policy, state, decision)
-        detections = list(decision.detections)
-        state.challenge = Challenge(decision.challenge_id, deadline, silence, detections, asked_at=event.at_ms)
+        is_approval = decision.action == "hold_for_approval"
+        asked = "approval" if is_approval else "step-up"
+        decision.challenge_id = stable_id(subject.tenant, subject.session_id, state.epoch, decision.cause, asked)
+        challenge = state.challenge = Challenge(
+            decision.challenge_id,
+            deadline=0,
+            silence=rests_on_silence(self.policy, state, decision),
+            detections=list(decision.detections),
+            asked_at=event.at_ms,
+            is_approval=is_approval,
+        )
+        challenge.deadline = event.at_ms + int(self._answer_s(challenge) * 1000)
 
     @staticmethod
     def _hold(state: SessionRiskState, event: DecisionInput, decision: Decision, reason: str) -> None:

@@ -94,7 +94,7 @@ def revocation(fields: Mapping[str, Any]) -> Message:
 
 
 def challenge(fields: Mapping[str, Any]) -> Message:
-    """The command to request a step-up of a session."""
+    """The command to request a step-up of a session, or an approval."""
     return message(SESSION_CHALLENGES, fields["session_id"], fields)
 
 

@@ -58,16 +58,25 @@ class Levels(_Table):
 
 
 class Actions(_Table):
-    """What a level means for one kind of principal; one that cannot pass a step-up is only reported at MEDIUM.
+    """What a level means for one kind of principal, and what follows if nobody answers a challenge.
 
     *high_on_suspicion* is what HIGH means while the facts alone do not reach it
-    (:attr:`pipeline.detections.detection.Detection.is_fact`). ``hold_for_approval`` commands nothing: the decision
-    waits for a verdict of `confirmed_compromised`, which ends the session.
+    (:attr:`pipeline.detections.detection.Detection.is_fact`). ``step_up`` asks the person for a factor;
+    ``hold_for_approval`` asks whoever answers for a service, key or agent, and lets its session go on meanwhile.
+    *unanswered*: ``revoke`` ends a session whose challenge was not answered in time, ``allow`` does not.
     """
 
-    medium: Action = "allow"
+    medium: Action = "hold_for_approval"
     high: Action = "revoke"
     high_on_suspicion: Action = "hold_for_approval"
+    unanswered: Literal["allow", "revoke"] = "allow"
+
+
+class AgentActions(Actions):
+    """What a level means for an agent: its user is asked only where much speaks against it, and must answer."""
+
+    medium: Action = "allow"
+    unanswered: Literal["allow", "revoke"] = "revoke"
 
 
 class PersonActions(Actions):
@@ -75,6 +84,7 @@ class PersonActions(Actions):
 
     medium: Action = "step_up"
     high_on_suspicion: Action = "step_up"
+    unanswered: Literal["allow", "revoke"] = "revoke"
 
 
 class GuardLimits(_Table):
@@ -111,17 +121,20 @@ class Times(_Table):
     """Deadlines and lifetimes in seconds of event time.
 
     Attributes:
-        step_up_s: until when a challenge must be passed.
+        step_up_s: until when a step-up must be passed.
+        approval_s: until when an approval must be given.
         rollout_s: how long a posture that got worse waits for the rest of the fleet before it leads to a step-up.
         ack_s: until when an enforcer must acknowledge a revocation.
         repeat_s: when a decision that still stands is reported again; then after twice the time, and so on, to a day.
         idle_s: how long after its last event a session is forgotten.
         ended_grace_s: the same after its sign-out.
         revoked_grace_s: the same after its revocation.
-        suppression_s: for how long a verdict of *false positive* suppresses a detection at most.
+        suppression_s: for how long a verdict of *false positive* suppresses a detection at most, and for how long an
+            approval clears suspicions.
     """
 
     step_up_s: Seconds = 300.0
+    approval_s: Seconds = 3600.0
     rollout_s: Seconds = 300.0
     ack_s: Annotated[Seconds, Field(ge=1)] = 60.0
     repeat_s: Seconds = 900.0
@@ -207,7 +220,7 @@ class Policy(_Table):
     human: PersonActions = PersonActions()
     service: Actions = Actions()
     api_key: Actions = Actions()
-    agent: Actions = Actions()
+    agent: AgentActions = AgentActions()
     guard: GuardLimits = GuardLimits()
     budget: BudgetLimits = BudgetLimits()
     times: Times = Times()
@@ -252,12 +265,17 @@ class Policy(_Table):
             return 0.0
         return weight if override.weight is None else override.weight
 
+    def actions(self, principal_kind: str) -> Actions:
+        """What levels mean for *principal_kind*; an unknown kind ("") is treated as a human."""
+        actions: Actions = getattr(self, principal_kind or "human")
+        return actions
+
     def action(self, principal_kind: str, level: str, *, on_suspicion: bool = False) -> Action:
-        """What *level* means for *principal_kind*; an unknown kind ("") is treated as a human.
+        """What *level* means for *principal_kind*.
 
         *on_suspicion*: the facts alone do not reach the level.
         """
-        actions: Actions = getattr(self, principal_kind or "human")
+        actions = self.actions(principal_kind)
         high = actions.high_on_suspicion if on_suspicion else actions.high
         by_level: dict[str, Action] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": high}
         return by_level[level]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic_core import to_json
 
@@ -23,6 +23,7 @@ _FORMER_NAMES: Final = {
 }
 _FORMER_NAMES_OF_EPISODE: Final = {"told": "observed_text"}
 """Former names of fields, and the present ones: rows with the former are still read."""
+Asked = Literal["factor", "approval"]
 MAX_EVIDENCE: Final = 5
 """Event ids per episode: the first, and the newest."""
 MAX_DEVICES: Final = 16
@@ -70,7 +71,7 @@ class DetectionEpisode:
 
 @dataclass(slots=True)
 class Challenge:
-    """An open step-up.
+    """An open challenge.
 
     Attributes:
         challenge_id: of the command that requested it.
@@ -79,6 +80,7 @@ class Challenge:
         detections: ids of all detections that counted.
         asked_at: when it was requested, ms.
         unseen: whether the session was not used between request and deadline.
+        is_approval: whether the session's owner was asked for an approval, not the person for a factor.
     """
 
     challenge_id: str
@@ -87,6 +89,12 @@ class Challenge:
     detections: list[str] = field(default_factory=list)
     asked_at: int = 0
     unseen: bool = False
+    is_approval: bool = False
+
+    @property
+    def asks(self) -> Asked:
+        """What it asks for, in the words of the wire."""
+        return "approval" if self.is_approval else "factor"
 
 
 @dataclass(slots=True)
@@ -109,7 +117,8 @@ class SessionRiskState:
         level_since: since when.
         episodes: by detection id.
         held_at_step_up: detections that held when a factor was proved; they cannot start an episode until they stop.
-        cleared_until: detections that a step-up cleared for a while, and until when.
+        cleared_until: detections that an answer cleared for a while, and until when.
+        times_cleared: how often an answer has cleared each of them.
         challenge: the open step-up.
         revocation: the revocation.
         held_at: when the guard last held a command.
@@ -132,6 +141,7 @@ class SessionRiskState:
     episodes: dict[str, DetectionEpisode] = field(default_factory=dict)
     held_at_step_up: list[str] = field(default_factory=list)
     cleared_until: dict[str, int] = field(default_factory=dict)
+    times_cleared: dict[str, int] = field(default_factory=dict)
     challenge: Challenge | None = None
     revocation: Revocation | None = None
     held_at: int = 0

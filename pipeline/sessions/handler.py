@@ -182,9 +182,9 @@ class SessionEventHandler:
 
     def _decide(self, current: SlowPathEvent, decision_input: DecisionInput) -> None:
         state = current.state
-        open_, missed = state.challenge is not None, STEP_UP_MISSED in state.episodes
+        asked, missed = state.challenge, STEP_UP_MISSED in state.episodes
         decision = self.engine.decide(state, current.subject, decision_input, self.guard)
-        if open_ and decision_input.action in PROVING:
+        if asked and state.challenge is not asked and decision_input.action in PROVING:
             self._passed(current, decision)
         if not missed and STEP_UP_MISSED in state.episodes:
             self.out.count("challenges", "missed")
@@ -307,11 +307,22 @@ class SessionEventHandler:
             self.out.count("revocations", "unconfirmed")
 
     def _challenge(self, current: SlowPathEvent, decision: Decision) -> None:
-        stamp = self._stamp(current.at)
-        deadline = stamp.now_ms + int(self.engine.policy.times.step_up_s * 1000)
+        state, stamp = current.state, self._stamp(current.at)
+        if state.challenge is None:
+            raise AssertionError(f"decision {decision.decision_id} asks without a challenge")
         members = {
             "challenge_id": decision.challenge_id,
-            **outputs.command(current.subject, current.kind, decision, current.state.root, deadline, stamp),
+            "asks": state.challenge.asks,
+            "parent_session_id": state.parent or None,
+            "revoked_if_unanswered": self.engine.policy.actions(current.kind).unanswered == "revoke",
+            **outputs.command(
+                current.subject,
+                current.kind,
+                decision,
+                state.root,
+                stamp.now_ms + state.challenge.deadline - current.at,
+                stamp,
+            ),
         }
         self.out.send(outputs.challenge(members))
         self.out.count("challenges", "sent")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import ASKED, CHALLENGED, QUIET, REVOKED, brief, new_session
+from tests.support.decision_session import ASKED, CHALLENGED, HELD, QUIET, REVOKED, brief, new_session
 from tests.support.samples import UNASKED
 
 
@@ -24,7 +24,7 @@ def test_each_detection_alone_has_the_effect_of_its_severity(rule: Any) -> None:
 def test_a_machine_is_ended_by_facts_and_anything_else_waits_for_approval(rule: Any, kind: str) -> None:
     decision = new_session(kind=kind).see(0, rule.id)
 
-    assert brief(decision) == (REVOKED if rule.is_fact else ("HIGH", "hold_for_approval", False, False))
+    assert brief(decision) == (REVOKED if rule.is_fact else HELD)
     assert decision.is_reported
 
 
@@ -32,7 +32,7 @@ def test_suspicions_end_no_session_however_many_they_are() -> None:
     guesses = [rule.id for rule in DETECTIONS if not rule.is_fact]
 
     assert brief(new_session().see(0, *guesses, band=6)) == ASKED
-    assert brief(new_session(kind="service").see(0, *guesses, band=6)) == ("HIGH", "hold_for_approval", False, False)
+    assert brief(new_session(kind="service").see(0, *guesses, band=6)) == HELD
 
 
 def test_a_suspicion_takes_nothing_from_a_fact() -> None:
@@ -92,8 +92,8 @@ def test_an_anomaly_alone_does_not_raise_the_level(band: int, score: float) -> N
 
 
 @pytest.mark.parametrize("kind", ["service", "api_key", "agent"])
-def test_a_principal_that_cannot_step_up_is_only_reported(kind: str) -> None:
-    decision = new_session(kind=kind).see(0, "privilege_widened")
+def test_a_policy_may_only_report_the_suspicions_about_machines(kind: str) -> None:
+    decision = new_session(f'[{kind}]\nmedium = "allow"', kind=kind).see(0, "privilege_widened")
 
     assert (brief(decision), decision.is_reported) == (("MEDIUM", "allow", False, False), True)
 

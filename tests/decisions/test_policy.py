@@ -55,8 +55,8 @@ def test_the_defaults_of_the_brief() -> None:
         for kind in ("human", "service", "api_key", "agent", "")
     } == {
         "human": ["allow", "step_up", "revoke"],
-        "service": ["allow", "allow", "revoke"],
-        "api_key": ["allow", "allow", "revoke"],
+        "service": ["allow", "hold_for_approval", "revoke"],
+        "api_key": ["allow", "hold_for_approval", "revoke"],
         "agent": ["allow", "allow", "revoke"],
         "": ["allow", "step_up", "revoke"],
     }

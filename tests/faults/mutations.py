@@ -386,6 +386,28 @@ ASKED: Final = (
         "tests/detections/test_client_detections.py::test_a_token_that_has_two_clients_by_design_is_not_replayed",
     ),
     Mutation(
+        "a machine approves itself by signing in",
+        "pipeline/decisions/engine.py",
+        "(event.action == _SIGN_IN or state.challenge is None)",
+        "state.challenge is None",
+        "tests/decisions/test_decision_approval.py::test_a_machine_that_signs_in_again_has_not_been_approved",
+    ),
+    Mutation(
+        "a service stops because nobody answered for it",
+        "pipeline/decisions/engine.py",
+        'if self.policy.actions(event.principal_kind).unanswered == "allow":',
+        "if False:",
+        "tests/decisions/test_decision_approval.py::test_no_machine_is_ended_because_nobody_answered_for_it",
+    ),
+    Mutation(
+        "a person is asked about the same habit for ever",
+        "pipeline/decisions/engine.py",
+        "state.times_cleared[name] = times + 1",
+        "state.times_cleared[name] = 0",
+        "tests/decisions/test_decision_approval.py::"
+        "test_what_a_person_refutes_again_and_again_is_asked_about_half_as_often_each_time_and_daily_at_least",
+    ),
+    Mutation(
         "a session never goes back to a network",
         "models/updates/client.py",
         "return went and returns\n",

@@ -31,7 +31,7 @@ def command(topic: str, session_id: str, hours: float, **overrides: Any) -> Mess
 # --- answers ----------------------------------------------------------------------------------------------
 
 
-def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Message:
+def challenge(number: int, session_id: str = "s-1", kind: str = "human", **members: Any) -> Message:
     return command(
         SESSION_CHALLENGES,
         session_id,
@@ -39,6 +39,7 @@ def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Mess
         challenge_id=f"{number:032x}",
         principal_id="ana",
         principal_kind=kind,
+        **members,
     )
 
 
@@ -60,13 +61,24 @@ def test_an_honest_user_passes_the_step_up_within_a_minute_and_a_half() -> None:
     assert {(e["action"], e["session_id"], e["principal_id"]) for e in records} == {("step_up_passed", "s-1", "ana")}
 
 
-def test_nobody_passes_the_step_up_for_an_intruder_or_a_machine() -> None:
+def test_nobody_answers_for_an_intruder_and_no_machine_proves_a_factor() -> None:
     answers = Answers(lambda _tenant, session_id, _at: session_id != "stolen", share=1.0)
 
     answers.observe(challenge(1, "stolen"))
-    answers.observe(challenge(2, kind="service"))
+    answers.observe(challenge(2, "stolen", kind="service", asks="approval"))
+    answers.observe(challenge(3, kind="service"))
 
     assert answered(answers) == []
+
+
+def test_whoever_answers_for_a_machine_approves_what_it_does_itself() -> None:
+    answers = Answers(lambda *_: True, share=1.0)
+
+    answers.observe(challenge(1, kind="service", asks="approval"))
+
+    (approved,) = answered(answers)
+    members = ("action", "session_id", "principal_id", "principal_kind", "amr")
+    assert [approved[name] for name in members] == ["step_up_passed", "s-1", "ana", "service", None]
 
 
 def test_some_users_are_away_from_the_desk() -> None:

@@ -1,7 +1,8 @@
 """Answers to challenges: during a replay, honest people pass the step-up that was asked for; attackers do not.
 
 A recording cannot contain answers to the challenges of a replay. Without them, every false challenge would be missed,
-and honest sessions would be revoked that would not be in reality. Services, keys and agents have no factor to prove.
+and honest sessions would be revoked that would not be in reality. Services, keys and agents have no factor to prove:
+whoever answers for them approves what they do, as long as they do it themselves.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class Answers:
             return
         challenge = from_json(message.value)
         at = challenge["decided_at"]
-        person = challenge.get("principal_kind") == "human" and challenge.get("principal_id")
-        if not person or not self._honest(challenge["tenant"], challenge["session_id"], at):
+        can_answer = challenge.get("principal_kind") == "human" or _is_approval(challenge)
+        somebody = challenge.get("principal_id") and can_answer
+        if not somebody or not self._honest(challenge["tenant"], challenge["session_id"], at):
             return
         drawn = int.from_bytes(blake2b(challenge["challenge_id"].encode(), digest_size=8).digest()) / 2.0**64
         if drawn < self._share:
@@ -67,13 +69,17 @@ class Answers:
             heappush(self._due, (answered_at, to_json(_passed(challenge, answered_at))))
 
 
+def _is_approval(challenge: dict[str, Any]) -> bool:
+    return challenge.get("asks") == "approval"
+
+
 def _passed(challenge: dict[str, Any], at: int) -> dict[str, Any]:
-    fields = {name: challenge[name] for name in ("tenant", "session_id", "principal_id", "principal_kind")}
+    fields = {name: challenge.get(name) for name in ("tenant", "session_id", "principal_id", "principal_kind")}
     return {
         "type": "auth.event",
         "event_id": f"answer-{challenge['challenge_id'][:32]}",
         "occurred_at": at,
         **fields,
         "action": "step_up_passed",
-        "amr": ["hwk"],
+        "amr": None if _is_approval(challenge) else ["hwk"],
     }
