@@ -80,7 +80,7 @@ def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> 
     assert learning(14) == []
 
 
-def test_a_principal_that_creates_keys_every_day_stays_at_medium() -> None:
+def test_a_service_that_creates_keys_every_day_stays_at_medium_and_is_asked_about() -> None:
     events = decisions([*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)])
 
-    assert {(event["level"], event["action"]) for event in events} == {("MEDIUM", "allow")}
+    assert {(event["level"], event["action"]) for event in events} == {("MEDIUM", "hold_for_approval")}
