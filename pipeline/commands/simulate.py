@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from pipeline.console import as_json, print_json, tracked
-from pipeline.offline.replay.recording import write
-from pipeline.offline.simulation import FAMILY_NAMES, MAX_NOISE, MONDAY_MS, WORLDS, simulate
+from pipeline.offline.simulation import FAMILY_NAMES, MAX_NOISE, MONDAY_MS, WORLDS, simulate, write_world
 from pipeline.offline.simulation.plan import INTENSITIES
 
 
@@ -90,17 +89,12 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 def command(*, out: Path, start: datetime, as_json: bool, **parameters: Any) -> None:
     """Simulate three companies and write a recording: events of all three topics, with attacks among them.
 
-    `truth.jsonl` has the ground truth of each session. Nothing is written if anything fails.
+    `truth.jsonl` has the ground truth of each session; `sessions.jsonl` and `world.json` what the evaluation in
+    labelled worlds needs beside it. Nothing is written if anything fails.
     """
     start_ms = round(start.replace(tzinfo=UTC).timestamp() * 1000)
     simulation = simulate(start_ms=start_ms, **parameters)
-    events = 0
-    with write(out) as writer:
-        for topic, event in tracked(simulation, "simulating", None):
-            writer.event(topic, event)
-            events += 1
-        for row in simulation.truth:
-            writer.truth(row)
+    events = write_world(simulation, out, tracked(simulation, "simulating", None))
     attacks = sum(row.label == "attack" for row in simulation.truth)
     fields = {"events": events, "sessions": len(simulation.truth), "attacked": attacks, "out": str(out)}
     if as_json:

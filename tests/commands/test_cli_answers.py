@@ -33,6 +33,8 @@ def test_a_simulation_is_a_labelled_recording_and_the_same_again(tmp_path: Path)
     by_key, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert by_key == two
     assert len(by_key.pop("truth.jsonl").splitlines()) == output[0]["sessions"]
+    assert len(by_key.pop("sessions.jsonl").splitlines()) == output[0]["sessions"]
+    assert sum(json.loads(by_key.pop("world.json"))["volumes"].values()) == output[0]["events"]
     assert sum(len(lines.splitlines()) for lines in by_key.values()) == output[0]["events"]
     first = min(json.loads(lines.splitlines()[0])["occurred_at"] for lines in by_key.values())
     assert 0 <= first - 1_777_852_800_000 < 600_000

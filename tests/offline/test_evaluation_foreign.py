@@ -514,7 +514,7 @@ def test_worlds_of_one_kind_of_company_teach_nothing_that_could_be_judged(world:
     done = CliRunner().invoke(main, ["--worlds", str(world.parent), "--fit", "--out", str(tmp_path / "taught")])
 
     assert done.exit_code == 1
-    assert "the worlds are all of one kind of company; 2 are needed" in done.output
+    assert "the worlds are of fewer than 2 kinds of company that are not simulated" in done.output
 
 
 def test_worlds_with_too_few_attacks_teach_nothing(worlds: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from models.detectors import labelled
 from models.detectors.base import BANDS
+from models.detectors.labelled import TooFewLabels
 from models.events.columns import KINDS
 from models.features.table import FEATURE_NAMES
 from pipeline.decisions.policy import Policy
@@ -19,6 +20,7 @@ from pipeline.offline.evaluation.fitting import Fitted
 from pipeline.offline.evaluation.foreign.learning import LabelledVectors, Taught, folds_of, learn
 from pipeline.offline.evaluation.foreign.left_out import Fold, folds_of_worlds, under
 from pipeline.offline.evaluation.foreign.weights import LEAST, fitted_weights, sessions_of
+from pipeline.offline.simulation import SIMULATED
 from tests.support.toy_detectors import TRAINED
 
 PERSON = KINDS.index("human")
@@ -79,6 +81,27 @@ def test_the_scale_of_a_taught_model_comes_from_models_that_have_not_seen_the_co
     )
 
 
+def test_a_simulated_company_teaches_its_attacks_but_gives_no_scale_and_no_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MIN_ATTACKED", "MIN_HONEST", "MIN_BOOSTED", "MIN_COMPANIES"):
+        monkeypatch.setattr(labelled, name, 1)
+    simulation = marked(2, SIMULATED)
+    worlds = [marked(0, "bank"), marked(1, "field"), simulation]
+
+    learned = learn(TRAINED["components", "global"], worlds, lambda _: None)
+
+    assert set(learned.vectors.companies.tolist()) == {"bank", "field"}
+    assert len(learned.scores) == 200
+    scores = learned.detector.score(simulation.seen, simulation.kinds)
+    assert scores[simulation.attack].min() > scores[~simulation.attack].max()
+
+
+def test_simulated_companies_alone_are_not_enough() -> None:
+    with pytest.raises(TooFewLabels, match="fewer than 2 kinds of company that are not simulated"):
+        learn(TRAINED["components", "global"], [marked(0, "bank"), marked(1, SIMULATED)], lambda _: None)
+
+
 def marked(feature: int, company: str) -> LabelledVectors:
     """A hundred sessions, of which one in ten is attacked and has *feature* set."""
     sessions = np.arange(100)
@@ -127,6 +150,17 @@ def test_a_suspicion_that_honest_sessions_never_show_leads_alone_to_the_level_of
         reached["mass_read"] >= fitted.levels.high_raise > reached["posture_downgraded"] >= fitted.levels.medium_raise
     )
     assert fitted.weights["impossible_travel"] == LEAST
+
+
+def test_a_suspicion_that_one_kind_of_principal_shows_often_guarantees_no_level() -> None:
+    agents = many(False, 0.5, ("mass_read",), 5)
+    sessions = taught(*agents, *many(False, 0.5, (), 5_000), *many(True, 0.9999, (), 9))
+    sessions.vectors.kinds[:50] = KINDS.index("agent")
+
+    fitted = fitted_weights(sessions, Policy())
+
+    assert fitted.weights["mass_read"] == LEAST
+    assert score(fitted.prior + fitted.weights["privilege_chain"]) >= fitted.levels.high_raise
 
 
 def test_silence_while_calls_go_on_asks_however_often_honest_sessions_show_it() -> None:

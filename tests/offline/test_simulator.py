@@ -3,12 +3,14 @@
 import json
 from collections import Counter, defaultdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.offline.evaluation.foreign.labelled import number_of_events, read_world
 from pipeline.offline.replay.recording import TOPIC_OF
-from pipeline.offline.simulation import MONDAY_MS, ORDINARY, RUNS, simulate
+from pipeline.offline.simulation import MONDAY_MS, ORDINARY, RUNS, SIMULATED, simulate, write_world
 from schemas.events import EVENT_TYPES
 
 pytestmark = pytest.mark.slow
@@ -30,6 +32,25 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others() -> None:
     assert len(first) > 100_000
     assert _bytes(seed=3, **small) == first
     assert _bytes(seed=4, **small) != first
+
+
+def test_a_simulation_that_was_written_is_a_labelled_world(tmp_path: Path) -> None:
+    simulation = simulate(seed=3, hours=1.5, principals=12, attack_share=1.0)
+
+    events = write_world(simulation, tmp_path / "world", simulation)
+
+    world = read_world(tmp_path / "world")
+    attacked = {truth.session_id for truth in simulation.truth if truth.label == "attack"}
+    assert number_of_events(tmp_path / "world") == events > 1_000
+    assert {name for (_, name), seen in world.sessions.items() if seen.is_attacked} == attacked != set()
+    assert {(seen.company, seen.first_at <= seen.last_at) for seen in world.sessions.values()} == {(SIMULATED, True)}
+    assert sorted(
+        (seen.tenant, seen.session_id, seen.principal_kind, seen.first_at, seen.last_at)
+        for seen in world.sessions.values()
+    ) == sorted(
+        (seen.truth.tenant, seen.truth.session_id, seen.kind, seen.first_at, seen.last_at)
+        for seen in simulation.sessions
+    )
 
 
 def test_every_event_is_valid_on_its_topic_in_order_and_within_the_hours() -> None:

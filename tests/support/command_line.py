@@ -62,4 +62,4 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def inputs_of(recording: Path) -> list[Path]:
-    return [path for path in recording.glob("*.jsonl") if path.name != "truth.jsonl"]
+    return [path for path in recording.glob("*.jsonl") if path.name not in ("truth.jsonl", "sessions.jsonl")]

@@ -135,9 +135,12 @@ def _above(evidence: Floats, allowed: int) -> float:
 
 
 def scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
-    """Parameters on the scale of scores: the prior is set so that HIGH begins at the default policy's threshold."""
+    """Parameters on the scale of scores: the prior is set so that HIGH begins at the default policy's threshold.
+
+    It is rounded up, so that what weighs *high* reaches it.
+    """
     standard = Levels()
-    prior = round(log_odds(standard.high_raise) - high, 2)
+    prior = math.ceil(round((log_odds(standard.high_raise) - high) * 100, 6)) / 100
     raised = math.floor(1000 / (1 + math.exp(-(prior + medium)))) / 10
     raised = min(max(raised, MIN_SCORE), standard.high_raise - 10)
     levels = standard.model_copy(

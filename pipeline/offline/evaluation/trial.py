@@ -19,8 +19,7 @@ from pipeline.detections import DETECTIONS
 from pipeline.offline.evaluation.evidence import Evidence, Sessions
 from pipeline.offline.evaluation.outcome import AttackResults, HonestCosts, Outcomes
 from pipeline.offline.evaluation.play import Model, Variant, play
-from pipeline.offline.replay.recording import write
-from pipeline.offline.simulation import simulate
+from pipeline.offline.simulation import simulate, write_world
 from pipeline.sources.ground_truth import Truth
 
 INTENSITIES = ("low", "medium", "high")
@@ -113,9 +112,5 @@ def simulated(world: World, folder: Path) -> Path:
     if target.exists():
         return target
     simulation = simulate(world.seed, world.hours, world.principals, world=world.purpose, attack_share=world.attacks)
-    with write(target) as writer:
-        for topic, event in tracked(simulation, f"simulating {target.name}", None):
-            writer.event(topic, event)
-        for row in simulation.truth:
-            writer.truth(row)
+    write_world(simulation, target, tracked(simulation, f"simulating {target.name}", None))
     return target

@@ -9,6 +9,7 @@ from pipeline.offline.simulation.attacks.factors import GUESSED_WRONG
 from pipeline.offline.simulation.attacks.family import Family
 from pipeline.offline.simulation.benign.catalogue import ODDITIES
 from pipeline.offline.simulation.benign.noise import MAX_NOISE
+from pipeline.offline.simulation.labelled import SIMULATED, write_world
 from pipeline.offline.simulation.plan import INTENSITIES, ORDINARY
 from pipeline.offline.simulation.run import FAMILY_NAMES, MONDAY_MS, Simulation, simulate
 from pipeline.offline.simulation.world.workdays import RUNS
@@ -31,8 +32,10 @@ __all__ = [
     "ODDITIES",
     "ORDINARY",
     "RUNS",
+    "SIMULATED",
     "WORLDS",
     "Family",
     "Simulation",
     "simulate",
+    "write_world",
 ]

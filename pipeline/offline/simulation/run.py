@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import count
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pipeline.offline.simulation.attacks.catalogue import ATTACKS
 from pipeline.offline.simulation.attacks.family import Family
 from pipeline.offline.simulation.benign.catalogue import ODDITIES
 from pipeline.offline.simulation.benign.noise import NONE, USUAL, Noise, with_noise
 from pipeline.offline.simulation.emit import Timed, by_time, emit
-from pipeline.offline.simulation.plan import DAY, HOUR, INTENSITIES, Attempt, Day
+from pipeline.offline.simulation.plan import DAY, HOUR, INTENSITIES, Attempt, Day, Session
 from pipeline.offline.simulation.world.population import (
     Person,
     Population,
@@ -49,8 +49,18 @@ class Mix:
     oddity_share: float
 
 
+class Simulated(NamedTuple):
+    """What is known of a session: its truth, whose it is, and its first and last moment (ms since 1970)."""
+
+    truth: Truth
+    principal_id: str
+    kind: str
+    first_at: int
+    last_at: int
+
+
 class Simulation:
-    """Iterable of (topic, event) in order of arrival; *truth* is complete after one iteration.
+    """Iterable of (topic, event) in order of arrival; *sessions* is complete after one iteration.
 
     *attempts* has the parameters that were drawn for every attack and oddity.
     """
@@ -59,18 +69,23 @@ class Simulation:
         self, run: str, world: World, population: Population, horizon: Horizon, mix: Mix, noise: Noise
     ) -> None:
         self.population = population
-        self.truth: list[Truth] = []
+        self.horizon = horizon
+        self.sessions: list[Simulated] = []
         self.attempts: list[Attempt] = []
         self._noise = noise
         self._run = run
         self._world = world
-        self._horizon = horizon
         self._planned = 0
         self._days: dict[tuple[int, int], Day] = {}
         self._variants = (
             (_Rotation(mix.attacks, rng_for(run, "attacks")), mix.attack_share),
             (_Rotation(mix.oddities, rng_for(run, "oddities")), mix.oddity_share),
         )
+
+    @property
+    def truth(self) -> list[Truth]:
+        """The ground truth of all *sessions*."""
+        return [session.truth for session in self.sessions]
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         events = self._events()
@@ -80,21 +95,21 @@ class Simulation:
         owners: tuple[Person | Service, ...] = (*self.population.people, *self.population.services)
         streams = [self._stream(index, owner) for index, owner in enumerate(owners)]
         for at, topic, event in merge(*streams, key=by_time):
-            if at >= self._horizon.end:
+            if at >= self.horizon.end:
                 return
-            if at >= self._horizon.start:
+            if at >= self.horizon.start:
                 yield topic, event
 
     def _stream(self, index: int, owner: Person | Service) -> Iterator[Timed]:
         for number in count():
-            if self._start(owner, number) >= self._horizon.end:
+            if self._start(owner, number) >= self.horizon.end:
                 return
             yield from emit(self._run, self._day(number, index))
 
     def _start(self, owner: Person | Service, number: int) -> int:
         if isinstance(owner, Person):
-            return person_day_start(owner, number, self._horizon)
-        return self._horizon.start + number * DAY
+            return person_day_start(owner, number, self.horizon)
+        return self.horizon.start + number * DAY
 
     def _day(self, number: int, index: int) -> Day:
         """Return the day *number* of owner *index*, planned for everybody at once; a returned plan is forgotten."""
@@ -106,16 +121,16 @@ class Simulation:
 
     def _plan(self, number: int) -> list[Day]:
         people, services = self.population.people, self.population.services
-        days = [plan_person(self._run, person, number, self._horizon) for person in people]
-        days += [plan_service(self._run, service, number, self._horizon) for service in services]
+        days = [plan_person(self._run, person, number, self.horizon) for person in people]
+        days += [plan_service(self._run, service, number, self.horizon) for service in services]
         rng = rng_for(self._run, "fate", number)
         for rotation, share in self._variants:
             if rotation.variants:
                 self._apply(days, rotation, int(share * len(days) + rng.random()), rng)
+        end = self.horizon.end
         for day in days:
             _learn_networks(day)
-            end = self._horizon.end
-            self.truth.extend(session.truth(end) for session in day.sessions if session.start < end)
+            self.sessions.extend(_known(session, end) for session in day.sessions if session.start < end)
         return days
 
     def _apply(self, days: Sequence[Day], rotation: _Rotation, times: int, rng: Random) -> None:
@@ -204,6 +219,11 @@ def _variants(
     levels = INTENSITIES if intensity is None else (intensity,)
     attacks = tuple((family, level) for family in ATTACKS if family.name in wanted for level in levels)
     return attacks, tuple((family, None) for family in ODDITIES if family.name in wanted)
+
+
+def _known(session: Session, end: int) -> Simulated:
+    last_at = min(session.end, end)
+    return Simulated(session.truth(end), session.principal_id, session.kind, session.start, last_at)
 
 
 def _learn_networks(day: Day) -> None:

@@ -6,6 +6,9 @@ attack and as many from its beginning on, so that no session outweighs others.
 What a model has learned from scores lower than what it has not. So the scale of its scores, and the weights of the
 evidence beside it, come from scores of models that have not seen the company (cross-fitting, Chernozhukov et al. 2018):
 the companies are divided into :data:`FOLDS`, and each fold is scored by trees that learned from the others.
+
+Simulated companies teach as well, for they have attacks that no other world has; but the scale and the weights come
+from the companies of others alone, since the simulation was written by the authors of the detections.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from pipeline.offline.evaluation.foreign.observed import key_of
 from pipeline.offline.evaluation.foreign.replaying import replayed
 from pipeline.offline.evaluation.play import Model
 from pipeline.offline.replay.labels import SessionKey
+from pipeline.offline.simulation import SIMULATED
 from pipeline.sessions.fast_path import ScoredChunk
 
 PER_SESSION: Final = 20
@@ -145,7 +149,10 @@ def folds_of(companies: NDArray[np.str_]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Taught:
-    """A detector that was taught, and the scores of its vectors by detectors that have not seen their companies."""
+    """A detector that was taught, and *scores* of the *vectors* by detectors that have not seen their companies.
+
+    There are none of simulated companies.
+    """
 
     detector: Trained
     vectors: LabelledVectors
@@ -159,35 +166,38 @@ def learn(detector: Trained, worlds: Iterable[LabelledVectors], tell: Callable[[
         TooFewLabels: the worlds have fewer attacks than a second stage needs.
     """
     worlds = list(worlds)
-    vectors = all_of(worlds)
+    everything = all_of(worlds)
+    vectors = everything.take(everything.companies != SIMULATED)
     if np.unique(vectors.companies).size < MIN_KINDS:
         raise TooFewLabels(
-            f"the worlds are all of one kind of company; {MIN_KINDS} are needed to judge what is learned"
+            f"the worlds are of fewer than {MIN_KINDS} kinds of company that are not simulated; "
+            "so many are needed to judge what is learned"
         )
-    few = vectors.thinned()
+    few = everything.thinned()
 
     def labels(chosen: NDArray[Any]) -> Labels:
         part = few.take(chosen)
         return Labels(part.seen, part.kinds, part.attack, part.sessions, len(worlds))
 
-    everything = labels(np.arange(len(few.kinds)))
-    if not everything.suffice_for_trees:
-        attacked = np.unique(vectors.sessions[vectors.attack]).size
+    of_all = labels(np.arange(len(few.kinds)))
+    if not of_all.suffice_for_trees:
+        attacked = np.unique(everything.sessions[everything.attack]).size
         raise TooFewLabels(
             f"{attacked} attacked sessions in {len(worlds)} worlds are labelled; boosted trees need {MIN_BOOSTED} "
             f"in {MIN_COMPANIES}"
         )
     first, few_first = (detector.first(part.seen, part.kinds) for part in (vectors, few))
     raw = np.empty(len(first))
-    folds, folds_of_few = folds_of(vectors.companies), folds_of(few.companies)
+    folds = folds_of(vectors.companies)
     for fold in np.unique(folds).tolist():
-        here, others = folds == fold, np.flatnonzero(folds_of_few != fold)
+        here = folds == fold
+        others = np.flatnonzero(~np.isin(few.companies, np.unique(vectors.companies[here])))
         second = boosted(labels(others), few_first[others])
         raw[here] = second.raw(vectors.seen[here], first[here])
         tell(f"scored the companies {', '.join(np.unique(vectors.companies[here]))} as unseen")
     honest = ~vectors.attack
     knots = knots_by_kind(raw[honest], vectors.kinds[honest])
-    taught = replace(detector, second=boosted(everything, few_first), second_knots=knots)
+    taught = replace(detector, second=boosted(of_all, few_first), second_knots=knots)
     return Taught(taught, vectors, calibrated(raw, knots, vectors.kinds))
 
 

@@ -30,13 +30,14 @@ from pipeline.offline.evaluation.foreign.learning import Taught
 Floats = NDArray[np.float64]
 SPREAD: Final = 1.0
 """Standard deviation of the weight of a suspicion around zero, in log-odds."""
-ASKED_SHARE: Final = 0.015
-"""Share of the honest sessions of people above the threshold of MEDIUM: with six hours a session, half of the budget of
-5 in 1,000 hours (:class:`pipeline.decisions.policy.BudgetLimits`), which holds tenants to it that are worse."""
+ASKED_SHARE: Final = 0.006
+"""Share of the honest sessions of people above the threshold of MEDIUM: with six hours a session, a fifth of the budget
+of 5 in 1,000 hours (:class:`pipeline.decisions.policy.BudgetLimits`). Guaranteed suspicions ask as many again, and a
+tenant that is worse than most is held to the budget by it."""
 HELD_SHARE: Final = 0.002
 """Share of all honest sessions above the threshold of HIGH."""
 RARE_SHARE: Final = 0.003
-"""Share of the honest sessions, of people or of machines, that may show a suspicion whose severity is guaranteed."""
+"""Share of the honest sessions of each kind of principal that may show a suspicion whose severity is guaranteed."""
 PROMISED: Final = ("telemetry_silent_while_active",)
 """Suspicions that ask whatever they cost: what this product is for. The budget limits what they cost a tenant."""
 UNSEEN: Final = ("telemetry_silent_while_idle",)
@@ -68,8 +69,8 @@ def fitted_weights(taught: Taught, policy: Policy) -> Fitted:
     suspected = rows[:, bands | suspicions] @ evidence[bands | suspicions]
     medium = _exceeded_by(suspected[~attack & (kinds == PERSON)], ASKED_SHARE)
     high = max(_exceeded_by(suspected[~attack], HELD_SHARE), medium + 1.0)
-    people, machines = (rows[~attack & chosen, :detections] for chosen in (kinds == PERSON, kinds != PERSON))
-    is_rare = (_shares(people) <= RARE_SHARE) & (_shares(machines) <= RARE_SHARE)
+    of_kind = [rows[~attack & (kinds == kind), :detections] for kind in np.unique(kinds)]
+    is_rare = np.all([_shares(part) <= RARE_SHARE for part in of_kind], axis=0)
     for bit, detection in enumerate(DETECTIONS):
         if detection.is_fact or is_rare[bit] or detection.id in PROMISED:
             evidence[bit] = max(evidence[bit], _guaranteed(detection, medium, high))
@@ -98,7 +99,7 @@ def _guaranteed(detection: Detection, medium: float, high: float) -> float:
 
     To MEDIUM with a step of the budget to spare: one person who was asked for nothing does not silence it for all.
     """
-    asked = min(medium + BudgetLimits().raise_by, high - 0.01)
+    asked = min(medium + BudgetLimits().raise_by, high - 0.03)
     return math.ceil({"LOW": 0.0, "MEDIUM": asked, "HIGH": high}[detection.severity] * 100) / 100
 
 
