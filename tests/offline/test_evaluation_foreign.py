@@ -20,6 +20,7 @@ from models.detectors.base import NoDetector
 from models.detectors.labelled import TooFewLabels
 from models.events.columns import KINDS
 from models.features.table import FEATURE_NAMES
+from models.state.table import SessionTable
 from pipeline.decisions.policy import Policy
 from pipeline.detections import BIT, MASK_WORDS
 from pipeline.offline.evaluation.__main__ import main
@@ -38,11 +39,12 @@ from pipeline.offline.evaluation.foreign.judgement import (
 )
 from pipeline.offline.evaluation.foreign.labelled import DAY_MS, LabelledSession, read_world, worlds_in
 from pipeline.offline.evaluation.foreign.learning import PER_SESSION, LabelledVectors, learn, vectors_of
-from pipeline.offline.evaluation.foreign.observed import ObservedSession, Observer
-from pipeline.offline.evaluation.foreign.replaying import replay_world, replay_worlds
+from pipeline.offline.evaluation.foreign.observed import ObservedSession, Observer, key_of
+from pipeline.offline.evaluation.foreign.replaying import replay_world, replay_worlds, replayed
 from pipeline.offline.evaluation.play import Model
 from pipeline.offline.replay.recording import RecordingError
 from pipeline.processing.processor import Message
+from pipeline.sessions.fast_path import ScoredChunk
 from pipeline.times import HOUR_MS, MINUTE_MS
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
@@ -192,6 +194,16 @@ def test_equal_scores_separate_nothing_and_higher_ones_everything() -> None:
     assert ordering(scored(1.0)) == Ordering(None, None)
 
 
+def test_of_equal_decisions_the_score_of_the_model_says_which_session_is_worse() -> None:
+    honest, attacked, decided = (
+        ObservedSession(session(attacked=attacked), score=score, anomaly=anomaly)
+        for attacked, score, anomaly in ((False, 0.0, 0.7), (True, 0.0, 0.8), (False, 1.0, 0.1))
+    )
+
+    assert ordering([honest, attacked]) == Ordering(1.0, 1.0)
+    assert ordering([honest, attacked, decided]) == Ordering(0.5, 0.0)
+
+
 def test_recall_allows_one_honest_session_of_a_thousand_to_score_higher() -> None:
     attacks = scored(5.0, 3.0, 1.0, attacked=True)
 
@@ -299,6 +311,23 @@ def test_a_replay_tells_what_was_done_to_judged_sessions_and_how_far_it_is(world
     assert (ana.fired_honest, ana.fired_attacked) == (0, 1 << BIT["device_rooted"])
     assert ana.score > 0
     assert ben == ObservedSession(ben.session)
+
+
+def test_the_anomaly_of_an_attacked_session_is_its_highest_score_since_the_attack(world: Path) -> None:
+    model = Model(TRAINED["components", "calibrated"])
+    seen: list[tuple[str, int, float]] = []
+
+    def look(table: SessionTable, chunk: ScoredChunk) -> None:
+        owners = [key_of(table.names[row])[1] for row in chunk.folded.seg.keys.tolist()]
+        names = [owners[number] for number in chunk.folded.seg.of.tolist()]
+        seen.extend(zip(names, chunk.folded.at.tolist(), chunk.score.tolist(), strict=True))
+
+    for _ in replayed(world, Policy(mode="observe"), model, look):
+        pass
+    ana, ben = replay_world(world, Policy(mode="observe"), model)
+
+    assert ana.anomaly == max(score for name, at, score in seen if name == "s-1" and at >= T0 + 60_000) > 0
+    assert ben.anomaly == max(score for name, at, score in seen if name == "ben" and at < T0 + 350_000) > 0
 
 
 def test_processes_give_what_one_replay_gives_and_tell_their_progress(world: Path) -> None:

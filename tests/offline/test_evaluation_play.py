@@ -96,8 +96,9 @@ def test_the_page_shows_goals_and_measurements(recording: Path) -> None:
     unharmed = Detected("lab", 1, "MEDIUM", ("mass_read",), {("mass_read", "other"): 2})
     real = Real([Detected("aws.x", 1, "LOW", (), {})], lab, unharmed, switches, disguised)
 
-    text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials, trials[:1], real)
+    text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials, trials[:1], real, "| bank | 3 |")
 
+    assert "<!-- worlds -->\n| bank | 3 |\n<!-- /worlds -->" in text
     assert "Decided by policy `p@1` and model `m@1`" in text
     assert "| attacks revoked | ≥ 75 % | 100 % |" in text
     assert "| revoked with model only | less than 100.0 % | 0.0 % |" in text

@@ -1,7 +1,7 @@
 """The generated parts of README.md and of the pages beside the code: topics, measured quality, thresholds, an example.
 
-Topics come from their table, measured quality from models/EVALUATION.md, the revocation from a replay of the events
-of deploy/first_revocation.py, so none of them can differ from its source.
+Topics come from their table, measured quality from models/EVALUATION.md and models/evaluation/worlds.json, the
+revocation from a replay of the events of deploy/first_revocation.py, so none of them can differ from its source.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.assembly import configured, processor_specs
 from pipeline.control.reloader import ConfigReloader
 from pipeline.decisions.policy import read_policy
 from pipeline.decisions.risk import score
+from pipeline.offline.evaluation.foreign.page import goals, published, tables
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
@@ -81,6 +82,16 @@ def all_topics() -> str:
             for topic in TOPICS.values()
         ],
     )
+
+
+def worlds() -> str:
+    """The goals and measurements in the worlds of others."""
+    return goals(published())
+
+
+def worlds_in_full() -> str:
+    """The results in the worlds of others, by kind of company, family and detection."""
+    return tables(published())
 
 
 def quality() -> str:

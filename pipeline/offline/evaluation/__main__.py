@@ -23,6 +23,7 @@ from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.offline.evaluation.foreign.command import evaluate
 from pipeline.offline.evaluation.foreign.labelled import worlds_in
 from pipeline.offline.evaluation.foreign.learning import fit_model
+from pipeline.offline.evaluation.foreign.page import published, tables
 from pipeline.offline.evaluation.foreign.weights import fitted_weights, source_lines
 from pipeline.offline.evaluation.page import Real, page
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
@@ -166,7 +167,9 @@ def write_page(
     )
     halves, topics = found[: len(BY_HALVES)], found[len(BY_HALVES) :]
     _draw(halves[0], policy)
-    text = page((*worlds, part), model.detector.id, policy.id, halves, topics, _real(logs, policy, model))
+    real_results = _real(logs, policy, model)
+    foreign = tables(published())
+    text = page((*worlds, part), model.detector.id, policy.id, halves, topics, real_results, foreign)
     PAGE.write_text(text, "utf-8")
     click.echo(f"written: {PAGE.name}")
 

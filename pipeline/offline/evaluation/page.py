@@ -45,13 +45,20 @@ def page(
     halves: Sequence[Trial],
     topics: Sequence[Trial],
     real: Real | None,
+    foreign: str,
 ) -> str:
-    """Return the page as Markdown: *topics* are variants on the last world, *halves* on all others."""
+    """Return the page as Markdown: *topics* are variants on the last world, *halves* on all others.
+
+    *foreign* has the results in the worlds of others.
+    """
     full = halves[0]
     lines = [
         "# How well sessions are judged",
+        "In companies that another author made up, in our own simulation, and on real recordings.",
+        "## In companies that another author made up",
+        f"<!-- worlds -->\n{foreign}\n<!-- /worlds -->",
+        "## In our own simulation: goals and measurements",
         _source(worlds, model, policy, full),
-        "## Goals and measurements",
         _goals(halves),
         "## Attacks, by family and intensity",
         _LEGEND,
@@ -103,8 +110,8 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
         "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
         f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
         "hours. Honest people answer a challenge in 97 of 100 cases, attackers never.\n\n"
-        "The worlds and the attacks were written by the authors of the detections. Read the figures as an "
-        "upper bound, and the section on real recordings as the lower one."
+        "The simulation was written by the authors of the detections, and the weights of the evidence were learned in "
+        "the worlds of others."
     )
 
 

@@ -170,11 +170,12 @@ def by_detection(observed: Sequence[ObservedSession]) -> list[DetectionResult]:
 
 
 def ordering(observed: Iterable[ObservedSession]) -> Ordering:
-    """How well the scores of sessions separate attacked ones from honest ones."""
-    scores: dict[bool, list[float]] = {True: [], False: []}
-    for seen in observed:
-        scores[seen.session.is_attacked].append(seen.score)
-    attacked, honest = np.array(scores[True]), np.sort(scores[False])
+    """How well the scores of sessions separate attacked ones from honest ones; of equal ones, those of the model."""
+    observed = list(observed)
+    is_attacked = np.array([seen.session.is_attacked for seen in observed], np.bool_)
+    pairs = np.array([(seen.score, seen.anomaly) for seen in observed]).reshape(-1, 2)
+    ranks = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    attacked, honest = ranks[is_attacked], np.sort(ranks[~is_attacked])
     if not attacked.size or not honest.size:
         return Ordering(None, None)
     below, upto = np.searchsorted(honest, attacked, "left"), np.searchsorted(honest, attacked, "right")

@@ -34,6 +34,7 @@ class ObservedSession:
         fired_attacked: detections that held after the attack began, as a mask.
         score: the highest sum of contributions of a decision, in log-odds: of an honest session until a minute after
             its end, of an attacked one since the beginning of the attack; 0 if there was no such decision.
+        anomaly: the highest score of the anomaly model in the same time, which orders sessions of equal *score*.
     """
 
     session: LabelledSession
@@ -42,6 +43,7 @@ class ObservedSession:
     fired_honest: int = 0
     fired_attacked: int = 0
     score: float = 0.0
+    anomaly: float = 0.0
 
     def false_revocation(self) -> tuple[int, tuple[str, ...]] | None:
         """Time and detections of the first revocation, if it came in honest time."""
@@ -111,7 +113,7 @@ class Observer:
         return self._occurred_at.get(command["decision_id"], decided_at)
 
     def look(self, table: SessionTable, chunk: ScoredChunk) -> None:
-        """Add the detections that held in a chunk, before and after the beginning of an attack."""
+        """Add the detections that held in a chunk, and anomaly scores, before and after the beginning of an attack."""
         seg, at = chunk.folded.seg, chunk.folded.at
         found = [self._observed.get(key_of(table.names[row])) for row in seg.keys.tolist()]
         honest_until = np.array([seen.session.false_until if seen else 0 for seen in found])[seg.of]
@@ -122,6 +124,12 @@ class Observer:
                 seen = found[owner]
                 if seen is not None:
                     setattr(seen, name, getattr(seen, name) | as_int(mask[owner]))
+        is_attacked = np.array([bool(seen and seen.session.is_attacked) for seen in found])[seg.of]
+        counts = np.where(is_attacked, at >= attacked_at, at < honest_until)
+        highest = np.maximum.reduceat(np.where(counts, chunk.score, 0.0), seg.starts)
+        for seen, score in zip(found, highest.tolist(), strict=True):
+            if seen is not None:
+                seen.anomaly = max(seen.anomaly, score)
 
 
 def key_of(packed: bytes) -> SessionKey:
