@@ -47,6 +47,7 @@ _ELEMENTS: Final[Mapping[str, Sequence[str]]] = {
     "client": [f"client.{name}" for name in CLIENT],
     "place": ["place.latitude", "place.longitude"],
     "former_network": ["former_network.asn", "former_network.prefix"],
+    "own_client": ["own_client.asn", "own_client.prefix", "own_client.family"],
     "peaks": [f"peaks.{name}" for name in VOLUMES],
     "usual": [f"usual.{name}" for name in VOLUMES],
 }

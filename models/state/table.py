@@ -96,6 +96,7 @@ def row_type(mask_words: int = 1) -> np.dtype[Any]:
         ("proved", "u1"),  # a factor was proved besides the sign-in
         ("began_as", "u1"),  # kind of program the session began with: `models.events.user_agents`
         ("former_network", "<u4", (2,)),  # AS and prefix that the session used before those of today; 0 is none
+        ("own_client", "<u4", (3,)),  # AS, prefix and software of the person, not of their servers; 0 is none
         ("network_principals", "<u2"),  # other principals on which the network context's signals rest
     ]
     return whole_words(np.dtype(columns))

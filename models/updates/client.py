@@ -13,6 +13,7 @@ import numpy as np
 from models.events.batch import CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, PREFIX, TOKEN, UA, Kind
 from models.events.columns import ACTION, NETWORK_TYPE, NETWORK_TYPES
 from models.events.networks import HIDING
+from models.events.user_agents import BACKEND
 from models.features.table import INCREMENT
 from models.jit import compiled
 from models.updates.context import wake
@@ -93,7 +94,7 @@ def apply_client(row: Any, fact: Any, fields: Any, at: int, action: int, marks: 
     if not newest:
         _complete(row, fact, fields.identity.client)
     else:
-        _changes(row, fact, fields.identity.client, action)
+        _changes(row, fact, fields.identity.client, fields.identity.software, action)
         if fields.identity.network_type != 0:
             row.network_type = fields.identity.network_type
         marks[_NETWORK_CHANGED] = fact.network_changed
@@ -118,9 +119,10 @@ def _complete(row: Any, fact: Any, fields: Any) -> None:
 
 
 @compiled
-def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
+def _changes(row: Any, fact: Any, fields: Any, software_of: int, action: int) -> None:
     changed, same = np.uint32(0), np.uint32(0)
     fact.returned = _leave(row, fields)
+    comes_back = _comes_back(row, fields, software_of)
     nowhere = row.client[NETWORK] == 0 and row.client[PREFIX] == 0
     numbered = fields[NETWORK] != 0 and row.client[NETWORK] != 0
     fact.network_new = nowhere and (fields[NETWORK] != 0 or fields[PREFIX] != 0)
@@ -139,8 +141,33 @@ def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
     fact.token_changed = changed >> TOKEN & 1
     fact.key_changed = changed >> KEY & 1
     moved = action in (-1, _REFRESHED) and fact.network_changed and fact.client_changed and not same >> KEY & 1
+    moved &= fact.device_changed or not comes_back
     fact.hijacked = moved and same >> TOKEN & 1
     fact.displaced = moved and not same >> TOKEN & 1
+
+
+@compiled
+def _comes_back(row: Any, fields: Any, software: int) -> bool:
+    """Remember the client that is not a server's; returns whether, after calls of a server, it is the one as before.
+
+    A server that calls on behalf of a person is another client on another network, and between its calls the person's
+    own client calls. That has not moved as long as its software or its network is the same.
+    """
+    if software == BACKEND or fields[FAMILY] == 0:
+        return False
+    own = row.own_client
+    same_network, known = True, False
+    for place, number in enumerate((NETWORK, PREFIX)):
+        if own[place] != 0 and fields[number] != 0:
+            known = True
+            same_network &= own[place] == fields[number]
+    was_a_server = own[2] != 0 and row.client[FAMILY] != own[2]
+    comes_back = was_a_server and (own[2] == fields[FAMILY] or (known and same_network))
+    own[2] = fields[FAMILY]
+    for place, number in enumerate((NETWORK, PREFIX)):
+        if fields[number] != 0:
+            own[place] = fields[number]
+    return comes_back
 
 
 @compiled

@@ -51,10 +51,12 @@ def _privileged_on_new_device(x: View, limit: Limits) -> Bools:
 def _token_reused(x: View, limit: Limits) -> Bools:
     """Not the client's own retry: the same client, on the same network, shortly after it used the token.
 
-    Where the log has no refreshes, nobody knows how long ago that was; then it is a fact only from elsewhere.
+    Where the log has no refreshes, nobody knows how long ago that was, and the network before may be that of the
+    sign-in; then it is a fact only of another client elsewhere.
     """
-    same_client = ~x["network_changed"] & ~x["client_changed"]
-    retry = same_client & ((x["refreshed_at"] == 0) | (x["since_refresh_s"] <= limit["grace_s"]))
+    elsewhere, other = x["network_changed"], x["client_changed"]
+    in_time = x["since_refresh_s"] <= limit["grace_s"]
+    retry = np.where(x["refreshed_at"] == 0, ~(elsewhere & other), ~elsewhere & ~other & in_time)
     return (x["action"] == ACTION["token_reused"]) & ~retry
 
 

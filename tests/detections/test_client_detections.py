@@ -290,6 +290,27 @@ def test_a_token_that_goes_back_to_the_network_before_is_not_replayed(
     assert ("token_replayed" in found(replayed(events))) is is_replayed
 
 
+SERVERS = [
+    CAFE | {"asn": 64900 + number, "ip": f"203.0.113.{number}", "user_agent": "Java/21.0.8"} for number in (1, 2)
+]
+
+
+@pytest.mark.parametrize(
+    ("after", "is_replayed"),
+    [
+        (HOME, False),
+        (CAFE, False),  # the person went elsewhere in the meantime
+        (HOME | {"user_agent": CHROME}, False),  # the browser was updated
+        (CAFE | {"user_agent": CHROME}, True),
+    ],
+)
+def test_a_person_for_whom_servers_call_meanwhile_has_not_moved(after: dict[str, Any], *, is_replayed: bool) -> None:
+    """The servers have two exits, so that the network of the person is not the one before the last."""
+    events = [auth(0, **HOME), call(60, **HOME), *(call(61 + number, **way) for number, way in enumerate(SERVERS))]
+
+    assert ("token_replayed" in found(replayed([*events, call(70, **after)]))) is is_replayed
+
+
 def test_a_key_learns_its_regions_in_its_first_sessions() -> None:
     two = [event for at in range(2) for event in earlier(HOME, **KEY, session_id=f"before-{at}")]
 

@@ -124,8 +124,10 @@ ROWS = [
     ),
     Row(
         "refresh_token_reused",
-        [auth(0, **HOME), auth(200, action="token_reused", **CAFE)],
+        [auth(0, **HOME), auth(200, action="token_reused", **{**CAFE, "user_agent": "curl/8"})],
         [auth(0, **HOME), auth(200, action="token_refreshed", **CAFE)],
+        # The log has no refreshes, and the company has several exits.
+        ([auth(0, **HOME), auth(200, action="token_reused", **CAFE)],),
     ),
     Row("refresh_token_reused", refreshed(105, **CAFE), refreshed(105, ip="192.0.2.77")),
     Row("refresh_token_reused", refreshed(105, user_agent="curl/8"), refreshed(105, user_agent="Firefox/141")),

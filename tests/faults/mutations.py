@@ -415,6 +415,20 @@ ASKED: Final = (
         "tests/detections/test_client_detections.py::test_a_token_that_goes_back_to_the_network_before_is_not_replayed",
     ),
     Mutation(
+        "between the calls of servers a person moves",
+        "models/updates/client.py",
+        "    moved &= fact.device_changed or not comes_back\n",
+        "",
+        "tests/detections/test_client_detections.py::test_a_person_for_whom_servers_call_meanwhile_has_not_moved",
+    ),
+    Mutation(
+        "whoever calls after a server is the person",
+        "models/updates/client.py",
+        "and (own[2] == fields[FAMILY] or (known and same_network))",
+        "",
+        "tests/detections/test_client_detections.py::test_a_person_for_whom_servers_call_meanwhile_has_not_moved",
+    ),
+    Mutation(
         "a server that calls for a person has stolen the token",
         "pipeline/detections/client.py",
         "& ~on_behalf ",

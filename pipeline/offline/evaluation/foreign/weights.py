@@ -37,7 +37,8 @@ tenant that is worse than most is held to the budget by it."""
 HELD_SHARE: Final = 0.002
 """Share of all honest sessions above the threshold of HIGH."""
 RARE_SHARE: Final = 0.003
-"""Share of the honest sessions of each kind of principal that may show a suspicion whose severity is guaranteed."""
+"""Share of the honest sessions of each kind of principal that may show a suspicion whose severity is guaranteed; one
+session of a kind always may."""
 PROMISED: Final = ("telemetry_silent_while_active",)
 """Suspicions that ask whatever they cost: what this product is for. The budget limits what they cost a tenant."""
 UNSEEN: Final = ("telemetry_silent_while_idle",)
@@ -70,7 +71,7 @@ def fitted_weights(taught: Taught, policy: Policy) -> Fitted:
     medium = _exceeded_by(suspected[~attack & (kinds == PERSON)], ASKED_SHARE)
     high = max(_exceeded_by(suspected[~attack], HELD_SHARE), medium + 1.0)
     of_kind = [rows[~attack & (kinds == kind), :detections] for kind in np.unique(kinds)]
-    is_rare = np.all([_shares(part) <= RARE_SHARE for part in of_kind], axis=0)
+    is_rare = np.all([part.sum(axis=0) <= max(RARE_SHARE * len(part), 1) for part in of_kind], axis=0)
     for bit, detection in enumerate(DETECTIONS):
         if detection.is_fact or is_rare[bit] or detection.id in PROMISED:
             evidence[bit] = max(evidence[bit], _guaranteed(detection, medium, high))
@@ -101,12 +102,6 @@ def _guaranteed(detection: Detection, medium: float, high: float) -> float:
     """
     asked = min(medium + BudgetLimits().raise_by, high - 0.03)
     return math.ceil({"LOW": 0.0, "MEDIUM": asked, "HIGH": high}[detection.severity] * 100) / 100
-
-
-def _shares(rows: Floats) -> Floats:
-    """The share of *rows* that show each piece of evidence, ``(k,)``; none of no rows."""
-    shares: Floats = rows.sum(axis=0) / max(len(rows), 1)
-    return shares
 
 
 def _exceeded_by(values: Floats, share: float) -> float:
