@@ -31,8 +31,10 @@ HONEST = LabelledSession(
 
 def attacked(intensity: str, **observed: Any) -> ObservedSession:
     """A session that is attacked in its first minute."""
-    times = {"attacked_at": T0 + 60_000, "attack_over_at": T0 + HOUR}
-    return ObservedSession(dataclasses.replace(HONEST, family="theft", intensity=intensity, **times), **observed)
+    session = dataclasses.replace(
+        HONEST, family="theft", intensity=intensity, attacked_at=T0 + 60_000, attack_over_at=T0 + HOUR
+    )
+    return ObservedSession(session, **observed)
 
 
 def result() -> dict[str, Any]:
