@@ -45,13 +45,15 @@ anomaly_weights = [0, 0, 0]
 low_features_share = 1.0
 [guard]
 revocations_per_minute = 100000
+[detections.mass_read]
+weight = 8
 [detections.mass_read.limits]
 minimum = {LIMIT}
 records = {LIMIT}
 [detections.slow_exfiltration]
 enabled = false
 [detections.non_browser_client]
-weight = 4.5
+weight = 5.5
 {UNASKED}"""
 """What is decided by: rules alone, so that it is plain what must come; every call's vector is logged."""
 

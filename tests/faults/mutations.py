@@ -367,8 +367,8 @@ ASKED: Final = (
     Mutation(
         "a taught model is calibrated by what it has learned from",
         "pipeline/offline/evaluation/foreign/learning.py",
-        "        here, others = folds == fold, np.flatnonzero(folds_of_few != fold)\n",
-        "        here, others = folds == fold, np.arange(len(folds_of_few))\n",
+        "        others = np.flatnonzero(~np.isin(few.companies, np.unique(vectors.companies[here])))\n",
+        "        others = np.arange(len(few.companies))\n",
         "tests/offline/test_evaluation_left_out.py::test_the_scale_of_a_taught_model_comes_from_models_that_have_not_seen_the_company",
     ),
     Mutation(

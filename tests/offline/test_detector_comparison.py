@@ -34,7 +34,7 @@ from tests.benchmarks.compare_detectors import (
 )
 from tests.support.role_samples import sample_roles
 from tests.support.run_processors import topic_of
-from tests.support.samples import T0, auth, call
+from tests.support.samples import T0, auth, call, telemetry
 
 FAMILIES = ("ordinary", "flood", "quiet", "burst", "drip")
 PER_SESSION = 12
@@ -172,9 +172,9 @@ def test_calls_surprise_only_where_roles_are_known(tmp_path: Path) -> None:
 def test_of_a_long_recording_about_as_many_vectors_as_asked_are_compared_of_every_level(
     tmp_path: Path,
 ) -> None:
-    read = {"session_id": "s-2", "sensitivity": "restricted", "records": 100_000}
-    calls = [call(at, **(read if at % 2 else {})) for at in range(1, 1_000)]
-    recorded(tmp_path, [auth(0), auth(0, session_id="s-2"), *calls])
+    bad = {"session_id": "s-2", "device_id": "phone-2"}
+    calls = [call(at, **(bad if at % 2 else {})) for at in range(1, 1_000)]
+    recorded(tmp_path, [telemetry(0, device_id="phone-2", rooted=True), auth(0), auth(0, **bad), *calls])
 
     every, some = sample_of(tmp_path, 10_000), sample_of(tmp_path, 300)
 
