@@ -38,7 +38,9 @@ pytestmark = pytest.mark.kafka
 POLICY = f"""
 low_features_share = 0.0
 anomaly_weights = [0.0, 0.0, 9.0]
-{UNASKED}"""
+{UNASKED}[detections.tor_network]
+weight = 5.6
+"""
 """Of what a challenger says, where it differs and no sample; the highest band alone revokes."""
 
 
