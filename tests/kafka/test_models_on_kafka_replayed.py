@@ -33,7 +33,13 @@ WALL = ("decided_at", "scored_at", "deadline", "at")
 GRID = 20
 """Seconds, at least, between two events of a household: what one leads to is known before the next, in a
 worker as in a replay, however long a context takes to answer."""
-POLICY = f"low_features_share = 1.0\n{UNASKED}[detections.network_changed]\nweight = 5.6\n[detections.mass_read]\nweight = 8.0\n"
+POLICY = f"""
+low_features_share = 1.0
+{UNASKED}[detections.network_changed]
+weight = 5.6
+[detections.mass_read]
+weight = 8.0
+"""
 """Every vector is logged, and a move to a new network asks for a factor."""
 
 
