@@ -59,7 +59,7 @@ def test_goals_stand_beside_what_was_measured() -> None:
         "| honest people asked in 1,000 hours: all | – | 50.0 |",
         "| the same in the worst kind of company | ≤ 5 | 50.0 (bank) |",
         "| honest services and keys ended | 0 | 0 |",
-        "| in the first 24 hours: revoked, asked | twice the rest | 0.0, 100.0 |",
+        "| in the first 24 hours: revoked, asked | ≤ twice the rest | 0.0, 100.0 |",
         "| after them: revoked, asked | – | 0.0, 0.0 |",
         "| AUC of the score of sessions | ≥ 0.95 | 0.625 |",
         "| recall at 0.1 % of the honest sessions | ≥ 60 % | 50 % |",

@@ -44,7 +44,7 @@ def goals(result: Plain) -> str:
         ("honest people asked in 1,000 hours: all", "–", _number(honest["all"]["challenges_per_1000_hours"])),
         ("the same in the worst kind of company", "≤ 5", _worst(honest, "challenges_per_1000_hours")),
         ("honest services and keys ended", "0", f"{honest['machines_ended']:,}"),
-        ("in the first 24 hours: revoked, asked", "twice the rest", _phase(honest["first_day"])),
+        ("in the first 24 hours: revoked, asked", "≤ twice the rest", _phase(honest["first_day"])),
         ("after them: revoked, asked", "–", _phase(honest["rest"])),
         ("AUC of the score of sessions", "≥ 0.95", _number(scores["auc"], 3)),
         ("recall at 0.1 % of the honest sessions", "≥ 60 %", _percent(scores["recall"])),
